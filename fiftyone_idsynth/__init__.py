@@ -1,0 +1,52 @@
+"""Training-ready image datasets inside FiftyOne: collected, generated, cleaned, labelled, scored, exported.
+
+Every stage is a function of this package::
+
+    import fiftyone_idsynth as ids
+
+    ids.ingest("red_panda", "photos/")
+    ids.score_quality("red_panda", task="detection")
+    ids.deduplicate("red_panda")
+
+``ids.stages()`` lists them. Importing the package is cheap: a stage is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_SUBMODULES = {module.name for module in iter_modules(__path__)}
+
+if TYPE_CHECKING:
+    from .collect.ingest import ingest as ingest
+    from .curate.duplicates import deduplicate as deduplicate
+    from .curate.restore import restore as restore
+    from .curate.splits import split as split
+    from .export.export import export as export
+    from .generate.compose import compose as compose
+    from .quality.score import score_quality as score_quality
+    from .recipe import run_recipe as run_recipe
+    from .stage import stages as stages
+
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("_"):
+        raise AttributeError(name)
+    if name == "run_recipe":
+        return import_module(".recipe", __name__).run_recipe
+    if name == "stages":
+        return import_module(".stage", __name__).stages
+    if name in _SUBMODULES:  # asked for by `from . import x` before the submodule is imported
+        raise AttributeError(name)
+    found = import_module(".stage", __name__).stages()
+    if name in found:
+        return found[name]
+    raise AttributeError(f"module {__name__!r} has no stage {name!r}: it has {', '.join(found)}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), "run_recipe", "stages", *import_module(".stage", __name__).stages()])

@@ -1,0 +1,219 @@
+"""The engine: reads, decodes, batches, prefetches, isolates errors, writes in bulk and resumes, around any worker."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from .. import fields
+from ..samples import PAGE, dataset_of, pages, set_fields
+from ..stage import Run, current_run, fingerprint
+from .worker import Item, NewSample, Outcome, Task, Worker
+
+if TYPE_CHECKING:
+    import fiftyone as fo
+    from fiftyone.core.collections import SampleCollection
+
+__all__ = ["Item", "NewSample", "Outcome", "Task", "Worker", "create_samples", "process", "update_samples"]
+
+_WRITE_EVERY_SAMPLES = 500
+_WRITE_EVERY_SECONDS = 5.0
+
+
+def process(
+    worker: Worker, batches: Iterable[Sequence[Any]], *, num_workers: int | None = None, engine: str = "local"
+) -> Iterator[list[Outcome]]:
+    """Puts batches of items or tasks through a worker and yields the outcomes in order.
+
+    Args:
+        worker: the worker
+        batches: an iterable of batches
+        num_workers (None): threads or actors; by default one per processor
+        engine ("local"): ``"local"`` or ``"ray"``
+    """
+    if engine == "ray":
+        from . import ray as backend
+    else:
+        from . import local as backend  # type: ignore[no-redef]
+    return backend.process(worker, batches, num_workers=num_workers)
+
+
+def update_samples(
+    samples: SampleCollection,
+    worker: Worker,
+    *,
+    batch_size: int = 16,
+    num_workers: int | None = None,
+    engine: str = "local",
+) -> None:
+    """Computes field values for samples and writes them in bulk.
+
+    A sample whose file, fields, parameters and model did not change since the stage last worked on it is skipped: the
+    fingerprint of all these is kept in ``stages.STAGE`` and written after the values, so that a run which is killed at
+    any moment is continued by the next. Samples are those in the view when the stage starts, whatever the stage
+    changes. A sample that fails is counted and tried again by the next run.
+
+    Args:
+        samples: a dataset or view
+        worker: returns a dictionary of field paths and values per item
+        batch_size (16): images given to the worker at once
+        num_workers (None): threads or actors
+        engine ("local"): ``"local"`` or ``"ray"``
+    """
+    run = current_run()
+    dataset = dataset_of(samples)
+    done = f"stages.{run.stage.name}"
+    fields.declare(dataset, done)
+    ids = samples.values("id")
+    buffer = _Buffer(dataset, done)
+    with run.progress(len(ids)) as bar:
+        batches = _batched(_pending(dataset, ids, worker, run, done, bar), batch_size)
+        try:
+            for outcomes in process(worker, batches, num_workers=num_workers, engine=engine):
+                for outcome in outcomes:
+                    if outcome.result is not None:
+                        buffer.add(outcome.item, outcome.result)
+                    else:
+                        run.failed(outcome.item.filepath, str(outcome.refused or outcome.error))
+                run.processed(len(outcomes))
+                bar.update(len(outcomes))
+        finally:
+            buffer.write()
+
+
+def create_samples(
+    dataset: fo.Dataset,
+    tasks: Iterable[Task],
+    worker: Worker,
+    *,
+    total: int,
+    batch_size: int = 1,
+    num_workers: int | None = None,
+    engine: str = "local",
+) -> None:
+    """Makes new samples and adds them in bulk.
+
+    A sample whose key is in the dataset already is not made again, so an interrupted run continues where it stopped.
+
+    Args:
+        dataset: the dataset to add to
+        tasks: what to make, in order
+        worker: returns a list of :class:`NewSample` per task, with image files already written
+        total: the number of tasks, for progress
+        batch_size (1): tasks given to the worker at once
+        num_workers (None): threads or actors
+        engine ("local"): ``"local"`` or ``"ray"``
+    """
+    run = current_run()
+    fields.declare(dataset, "source", "lineage")
+    if "lineage.key" not in dataset.list_indexes():
+        dataset.create_index("lineage.key")
+    added: list[NewSample] = []
+    with run.progress(total) as bar:
+        batches = _batched(_unmade(dataset, tasks, run, bar), batch_size)
+        try:
+            for outcomes in process(worker, batches, num_workers=num_workers, engine=engine):
+                for outcome in outcomes:
+                    if outcome.result is None:
+                        run.failed(outcome.item.keys[0], str(outcome.refused or outcome.error))
+                    else:
+                        added += outcome.result
+                run.processed(len(outcomes))
+                bar.update(len(outcomes))
+                if len(added) >= _WRITE_EVERY_SAMPLES // 5:
+                    _add(dataset, added, run)
+                    added = []
+        finally:
+            _add(dataset, added, run)
+
+
+def file_stamp(path: str) -> list[Any]:
+    """What changes when a file changes: its path, size and modification time."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return [path, None, None]
+    return [path, status.st_size, status.st_mtime_ns]
+
+
+def _pending(dataset: fo.Dataset, ids: list[str], worker: Worker, run: Run, done: str, bar: Any) -> Iterator[Item]:
+    key = worker.key or run.fingerprint
+    for page in pages(ids):
+        columns = dataset.select(page).values(["id", "filepath", done, *worker.fields])
+        skipped = 0
+        for sample_id, filepath, stamp, *values in zip(*columns, strict=True):
+            now = fingerprint(key, file_stamp(filepath), values)
+            if now == stamp:
+                skipped += 1
+            else:
+                yield Item(sample_id, filepath, dict(zip(worker.fields, values, strict=True)), stamp=now)
+        run.skipped(skipped)
+        bar.update(skipped)
+
+
+def _unmade(dataset: fo.Dataset, tasks: Iterable[Task], run: Run, bar: Any) -> Iterator[Task]:
+    from fiftyone import ViewField as F
+
+    for page in _batched(tasks, PAGE):
+        keys = [key for task in page for key in task.keys]
+        existing = set(dataset.match(F("lineage.key").is_in(keys)).values("lineage.key"))
+        for task in page:
+            missing = tuple(key for key in task.keys if key not in existing)
+            run.skipped(len(task.keys) - len(missing))
+            if missing:
+                yield Task(missing, task.payload)
+            else:
+                bar.update()
+
+
+def _add(dataset: fo.Dataset, added: list[NewSample], run: Run) -> None:
+    import fiftyone as fo
+
+    if not added:
+        return
+    samples = []
+    for new in added:
+        lineage = {"stage": run.stage.name, **new.fields.get("lineage", {}), "key": new.key}
+        values = {
+            path: fields.document(value) if path in fields.FIELDS and fields.FIELDS[path].type == "document" else value
+            for path, value in {**new.fields, "lineage": lineage}.items()
+        }
+        fields.declare(dataset, *(path for path in values if path in fields.FIELDS))
+        samples.append(fo.Sample(filepath=new.filepath, tags=new.tags, **values))
+    dataset.add_samples(samples, progress=False)
+    run.created(len(samples))
+
+
+def _batched(things: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    iterator = iter(things)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+class _Buffer:
+    """Collects field values and writes them in bulk, the fingerprints last."""
+
+    def __init__(self, dataset: fo.Dataset, done: str):
+        self._dataset = dataset
+        self._done = done
+        self._clear()
+
+    def _clear(self) -> None:
+        self._values: dict[str, dict[str, Any]] = {}
+        self._stamps: dict[str, str] = {}
+        self._since = time.monotonic()
+
+    def add(self, item: Item, values: dict[str, Any]) -> None:
+        for path, value in values.items():
+            self._values.setdefault(path, {})[item.id] = value
+        self._stamps[item.id] = item.stamp
+        waited = time.monotonic() - self._since
+        if len(self._stamps) >= _WRITE_EVERY_SAMPLES or waited >= _WRITE_EVERY_SECONDS:
+            self.write()
+
+    def write(self) -> None:
+        set_fields(self._dataset, {**self._values, self._done: self._stamps})
+        self._clear()

@@ -1,0 +1,59 @@
+"""Runs workers on the threads of this process. Decoding and OpenCV release Python's lock, so threads scale."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from .worker import Outcome, Worker, compute, decode_items, run_batch
+
+
+def available_cpus() -> int:
+    """The number of processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def process(worker: Worker, batches: Iterable[Sequence[Any]], *, num_workers: int | None = None) -> Iterator[list[Outcome]]:
+    """Puts batches through a worker, a few ahead of what is asked for, and yields the outcomes in order.
+
+    Args:
+        worker: the worker
+        batches: batches of items or tasks; read only as fast as the work goes on
+        num_workers (None): threads; by default as many as there are processors
+    """
+    threads = num_workers or available_cpus()
+    worker.setup()
+    step = decode_items if worker.serial else run_batch
+    finish = (lambda outcomes: compute(worker, outcomes)) if worker.serial else (lambda outcomes: outcomes)
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="idsynth")
+    pending: deque[Any] = deque()
+    try:
+        with _one_opencv_thread(threads > 1):
+            for batch in batches:
+                pending.append(pool.submit(step, worker, batch))
+                if len(pending) > 2 * threads:
+                    yield finish(pending.popleft().result())
+            while pending:
+                yield finish(pending.popleft().result())
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _one_opencv_thread(wanted: bool) -> Iterator[None]:
+    """OpenCV's own threads would compete with the engine's."""
+    if not wanted:
+        yield
+        return
+    import cv2
+
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)

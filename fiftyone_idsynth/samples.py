@@ -1,0 +1,216 @@
+"""Finding, rejecting and restoring samples through FiftyOne's public API."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from . import fields
+from .errors import DatasetNotFound, EmptyViewError, FieldError, suggestion
+
+if TYPE_CHECKING:
+    import fiftyone as fo
+    from fiftyone.core.collections import SampleCollection
+
+PAGE = 1000
+"""How many samples are read or written at a time."""
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """Why a sample is left out.
+
+    Attributes:
+        reason: a short name that reports count by, e.g. ``"near_duplicate"``
+        detail: what was found
+        other: id of the sample that stays in its place, for duplicates
+    """
+
+    reason: str
+    detail: str = ""
+    other: str | None = None
+
+
+def find_samples(reference: Any, *, create: bool = False) -> SampleCollection:
+    """Finds the samples that a name stands for.
+
+    Args:
+        reference: a dataset or view, or one of ``"DATASET"``, ``"DATASET:SAVED_VIEW"``, ``"DATASET#TAG"``
+        create (False): whether to make a persistent dataset of that name if there is none
+
+    Returns:
+        a dataset or view
+
+    Raises:
+        DatasetNotFound: there is no such dataset, saved view or tag
+    """
+    import fiftyone as fo
+    from fiftyone.core.collections import SampleCollection
+
+    if isinstance(reference, SampleCollection):
+        return reference
+    if not isinstance(reference, str) or not reference:
+        raise DatasetNotFound(
+            f"{reference!r} is no dataset: give a FiftyOne dataset or view, or the name of one "
+            '("DATASET", "DATASET:SAVED_VIEW" or "DATASET#TAG")'
+        )
+    if fo.dataset_exists(reference):
+        return fo.load_dataset(reference)
+    for mark in ":#":
+        name, found, part = reference.rpartition(mark)
+        if found and fo.dataset_exists(name):
+            dataset = fo.load_dataset(name)
+            return _saved_view(dataset, part) if mark == ":" else _tagged(dataset, part)
+    if create:
+        return fo.Dataset(reference, persistent=True)
+    raise DatasetNotFound(f"there is no dataset {reference!r}: {suggestion(reference, fo.list_datasets())}")
+
+
+def dataset_of(samples: SampleCollection) -> fo.Dataset:
+    """The dataset that a dataset or view belongs to."""
+    dataset: fo.Dataset = samples._dataset if hasattr(samples, "_dataset") else samples
+    return dataset
+
+
+def active(samples: SampleCollection) -> SampleCollection:
+    """The samples that are not rejected."""
+    return samples.match_tags(fields.REJECTED_TAG, bool=False)
+
+
+def require_samples(samples: SampleCollection, what: str = "samples") -> None:
+    """Raises :class:`EmptyViewError` if there is nothing to work on."""
+    if not samples.count():
+        dataset = dataset_of(samples)
+        raise EmptyViewError(
+            f"{what}: dataset {dataset.name!r} has no samples"
+            if samples is dataset or not dataset.count()
+            else f"{what}: this view of {dataset.name!r} is empty (the dataset has {dataset.count()} samples): "
+            "choose another view"
+        )
+
+
+def require_field(samples: SampleCollection, path: str, *kinds: type, parameter: str = "label_field") -> None:
+    """Raises :class:`FieldError` unless the samples have a field, of one of the given FiftyOne label classes if any."""
+    import fiftyone as fo
+
+    schema = samples.get_field_schema(flat=True)
+    labels = {
+        name: field.document_type
+        for name, field in schema.items()
+        if isinstance(field, fo.EmbeddedDocumentField) and "." not in name and issubclass(field.document_type, fo.Label)
+    }
+    fitting = [name for name, kind in labels.items() if not kinds or issubclass(kind, kinds)]
+    if path not in schema:
+        raise FieldError(f"{parameter}={path!r}: there is no such sample field: {suggestion(path, fitting or schema)}")
+    if kinds and path not in fitting:
+        wanted = " or ".join(kind.__name__ for kind in kinds)
+        raise FieldError(f"{parameter}={path!r}: the field must hold {wanted}: {suggestion(path, fitting)}")
+
+
+def set_fields(dataset: fo.Dataset, values: Mapping[str, Mapping[str, Any]]) -> None:
+    """Writes field values in bulk.
+
+    Args:
+        dataset: the dataset
+        values: field path -> {sample id: value}
+    """
+    for path, by_id in values.items():
+        if by_id:
+            dataset.set_values(path, dict(by_id), key_field="id", progress=False)
+
+
+def pages(ids: list[str]) -> Iterable[list[str]]:
+    """Cuts a list of ids into pages of :data:`PAGE`."""
+    for start in range(0, len(ids), PAGE):
+        yield ids[start : start + PAGE]
+
+
+def reject(dataset: fo.Dataset, rejections: Mapping[str, Rejection], *, stage: str) -> dict[str, int]:
+    """Leaves samples out: they get the tag ``rejected``, a reason and a place in the saved view ``rejected``.
+
+    Nothing is deleted. A sample that is rejected already keeps its first reason; one that somebody restored from this
+    stage stays.
+
+    Args:
+        dataset: the dataset
+        rejections: sample id -> why
+        stage: the stage that rejects
+
+    Returns:
+        how many samples were newly rejected, by reason
+    """
+    fields.declare(dataset, "rejected")
+    counts: dict[str, int] = {}
+    for page in pages(list(rejections)):
+        view = dataset.select(page)
+        ids, tags, by, restored = view.values(["id", "tags", "rejected.stage", "rejected.restored"])
+        fresh = [
+            sample_id
+            for sample_id, its_tags, its_stage, was_restored in zip(ids, tags, by, restored, strict=True)
+            if fields.REJECTED_TAG not in its_tags and not (was_restored and its_stage == stage)
+        ]
+        documents = {}
+        for sample_id in fresh:
+            why = rejections[sample_id]
+            counts[why.reason] = counts.get(why.reason, 0) + 1
+            documents[sample_id] = fields.document(
+                {"reason": why.reason, "detail": why.detail, "stage": stage, "other": why.other}
+            )
+        # The tag is written last: it is what counts, and a sample that has it has its reason too.
+        set_fields(dataset, {"rejected": documents})
+        if fresh:
+            dataset.select(fresh).tag_samples(fields.REJECTED_TAG)
+    _save_rejected_view(dataset)
+    return counts
+
+
+def restore(samples: SampleCollection, *, reasons: Iterable[str] = ()) -> int:
+    """Brings rejected samples back; the stage that rejected them will not do it again.
+
+    Args:
+        samples: the samples to look at
+        reasons ((,)): only those rejected for one of these reasons; all by default
+
+    Returns:
+        how many samples came back
+    """
+    from fiftyone import ViewField as F
+
+    dataset = dataset_of(samples)
+    view = samples.match_tags(fields.REJECTED_TAG)
+    wanted = list(reasons)
+    if wanted:
+        fields.declare(dataset, "rejected")
+        view = view.match(F("rejected.reason").is_in(wanted))
+    ids = view.values("id")
+    if ids:
+        fields.declare(dataset, "rejected")
+        for page in pages(ids):
+            set_fields(dataset, {"rejected.restored": dict.fromkeys(page, True)})
+            dataset.select(page).untag_samples(fields.REJECTED_TAG)
+    return len(ids)
+
+
+def _save_rejected_view(dataset: fo.Dataset) -> None:
+    if not dataset.has_saved_view(fields.REJECTED_TAG):
+        dataset.save_view(
+            fields.REJECTED_TAG,
+            dataset.match_tags(fields.REJECTED_TAG),
+            description="Samples left out, with the reason in the field `rejected`; restore brings them back",
+        )
+
+
+def _saved_view(dataset: fo.Dataset, name: str) -> SampleCollection:
+    if not dataset.has_saved_view(name):
+        raise DatasetNotFound(
+            f"dataset {dataset.name!r} has no saved view {name!r}: {suggestion(name, dataset.list_saved_views())}"
+        )
+    return dataset.load_saved_view(name)
+
+
+def _tagged(dataset: fo.Dataset, tag: str) -> SampleCollection:
+    tags = dataset.distinct("tags")
+    if tag not in tags:
+        raise DatasetNotFound(f"dataset {dataset.name!r} has no sample tag {tag!r}: {suggestion(tag, tags)}")
+    return dataset.match_tags(tag)
