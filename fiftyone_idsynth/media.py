@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import mimetypes
 import os
 import tempfile
 import warnings
@@ -179,7 +180,7 @@ def probe_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -
     reasons = []
     if name not in DISPLAYABLE and name != "MPO":
         reasons.append(f"{name.lower()}_format")
-    elif os.path.splitext(path)[1].lower() not in EXTENSIONS[name]:
+    elif os.path.splitext(path)[1].lower() not in EXTENSIONS[name] or not _is_image_name(path):
         reasons.append("wrong_extension")
     if mode in ("CMYK", "YCCK", "LAB", "HSV", "YCbCr"):
         reasons.append("cmyk" if mode in ("CMYK", "YCCK") else f"{mode.lower()}_colours")
@@ -227,6 +228,11 @@ def _opened(data: bytes, max_pixels: int) -> PILImage.Image:
         if opened.format == "TIFF":  # Pillow turns TIFF files upright while loading, and no other format
             opened.load()
         return opened
+
+
+def _is_image_name(path: str | os.PathLike[str]) -> bool:
+    """Whether FiftyOne takes a file of this name for an image."""
+    return (mimetypes.guess_type(path)[0] or "").startswith("image/")
 
 
 def _what_is(data: bytes) -> str:

@@ -97,6 +97,16 @@ class ExistingPath:
 
 
 @dataclass(frozen=True)
+class Convert:
+    """Marks a parameter of a type of its own: ``function(value)`` makes it, or raises a ``UsageError``.
+
+    An object that it makes may have a method ``storable()`` that returns plain values for the run record.
+    """
+
+    function: Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
 class SampleReference:
     """Marks a dataset or view, or its name."""
 
@@ -193,6 +203,8 @@ class Parameter:
             from .samples import find_samples
 
             return find_samples(value)
+        if convert := self.marker(Convert):
+            return convert.function(value)
         if self.is_sequence and isinstance(value, str):
             value = [part.strip() for part in value.split(",") if part.strip()]
         try:
@@ -315,7 +327,11 @@ class Report:
         lines = [f"{self.stage} on {self.dataset}: {self.processed} processed in {self.seconds:.1f} s{rate}"]
         lines += [f"  {name}: {count}" for name, count in (("added", self.created), ("up to date", self.skipped)) if count]
         lines += [f"  rejected, {reason}: {count}" for reason, count in sorted(self.rejected.items())]
-        lines += [f"  {name}: {_shown(value)}" for name, value in self.outputs.items()]
+        for name, value in self.outputs.items():
+            if isinstance(value, list) and len(_shown(value)) > 100:
+                lines += [f"  {name}:", *(f"    {_shown(element)}" for element in value)]
+            elif value not in ({}, [], ()):
+                lines.append(f"  {name}: {_shown(value)}")
         lines += [f"  failed: {what}: {why}" for what, why in self.failed[:10]]
         if len(self.failed) > 10:
             lines.append(f"  ... and {len(self.failed) - 10} more failed; all are in the run record {self.run_key!r}")
@@ -572,6 +588,8 @@ def storable(value: Any) -> Any:
         return _collection_name(value)
     if isinstance(value, Path):
         return str(value)
+    if hasattr(value, "storable"):
+        return value.storable()
     if isinstance(value, dict):
         return {str(k): storable(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
@@ -636,7 +654,7 @@ class _Record:
 
     def finish(self, report: Report, status: str) -> None:
         report.run_key = self._key
-        changed = report.processed or report.created or report.rejected or report.failed
+        changed = report.processed or report.created or report.rejected or report.failed  # since the last run
         if not changed and self._earlier.get("status") == status == "complete":
             return
         if self._earlier.get("status") not in (None, "complete"):  # an interrupted run went on: count both parts

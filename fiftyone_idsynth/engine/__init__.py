@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     import fiftyone as fo
     from fiftyone.core.collections import SampleCollection
 
-__all__ = ["Item", "NewSample", "Outcome", "Task", "Worker", "create_samples", "process", "update_samples"]
+__all__ = ["Item", "NewSample", "Outcome", "Task", "Worker", "batched", "create_samples", "process", "update_samples"]
 
 _WRITE_EVERY_SAMPLES = 500
 _WRITE_EVERY_SECONDS = 5.0
@@ -25,7 +26,7 @@ _WRITE_EVERY_SECONDS = 5.0
 
 def process(
     worker: Worker, batches: Iterable[Sequence[Any]], *, num_workers: int | None = None, engine: str = "local"
-) -> Iterator[list[Outcome]]:
+) -> Generator[list[Outcome], None, None]:
     """Puts batches of items or tasks through a worker and yields the outcomes in order.
 
     Args:
@@ -70,18 +71,19 @@ def update_samples(
     ids = samples.values("id")
     buffer = _Buffer(dataset, done)
     with run.progress(len(ids)) as bar:
-        batches = _batched(_pending(dataset, ids, worker, run, done, bar), batch_size)
-        try:
-            for outcomes in process(worker, batches, num_workers=num_workers, engine=engine):
-                for outcome in outcomes:
-                    if outcome.result is not None:
-                        buffer.add(outcome.item, outcome.result)
-                    else:
-                        run.failed(outcome.item.filepath, str(outcome.refused or outcome.error))
-                run.processed(len(outcomes))
-                bar.update(len(outcomes))
-        finally:
-            buffer.write()
+        batches = batched(_pending(dataset, ids, worker, run, done, bar), batch_size)
+        with closing(process(worker, batches, num_workers=num_workers, engine=engine)) as results:
+            try:
+                for outcomes in results:
+                    for outcome in outcomes:
+                        if outcome.result is not None:
+                            buffer.add(outcome.item, outcome.result)
+                        else:
+                            run.failed(outcome.item.filepath, str(outcome.refused or outcome.error))
+                    run.processed(len(outcomes))
+                    bar.update(len(outcomes))
+            finally:
+                buffer.write()
 
 
 def create_samples(
@@ -113,21 +115,22 @@ def create_samples(
         dataset.create_index("lineage.key")
     added: list[NewSample] = []
     with run.progress(total) as bar:
-        batches = _batched(_unmade(dataset, tasks, run, bar), batch_size)
-        try:
-            for outcomes in process(worker, batches, num_workers=num_workers, engine=engine):
-                for outcome in outcomes:
-                    if outcome.result is None:
-                        run.failed(outcome.item.keys[0], str(outcome.refused or outcome.error))
-                    else:
-                        added += outcome.result
-                run.processed(len(outcomes))
-                bar.update(len(outcomes))
-                if len(added) >= _WRITE_EVERY_SAMPLES // 5:
-                    _add(dataset, added, run)
-                    added = []
-        finally:
-            _add(dataset, added, run)
+        batches = batched(_unmade(dataset, tasks, run, bar), batch_size)
+        with closing(process(worker, batches, num_workers=num_workers, engine=engine)) as results:
+            try:
+                for outcomes in results:
+                    for outcome in outcomes:
+                        if outcome.result is None:
+                            run.failed(outcome.item.keys[0], str(outcome.refused or outcome.error))
+                        else:
+                            added += outcome.result
+                    run.processed(len(outcomes))
+                    bar.update(len(outcomes))
+                    if len(added) >= _WRITE_EVERY_SAMPLES // 5:
+                        _add(dataset, added, run)
+                        added = []
+            finally:
+                _add(dataset, added, run)
 
 
 def file_stamp(path: str) -> list[Any]:
@@ -157,7 +160,7 @@ def _pending(dataset: fo.Dataset, ids: list[str], worker: Worker, run: Run, done
 def _unmade(dataset: fo.Dataset, tasks: Iterable[Task], run: Run, bar: Any) -> Iterator[Task]:
     from fiftyone import ViewField as F
 
-    for page in _batched(tasks, PAGE):
+    for page in batched(tasks, PAGE):
         keys = [key for task in page for key in task.keys]
         existing = set(dataset.match(F("lineage.key").is_in(keys)).values("lineage.key"))
         for task in page:
@@ -187,7 +190,8 @@ def _add(dataset: fo.Dataset, added: list[NewSample], run: Run) -> None:
     run.created(len(samples))
 
 
-def _batched(things: Iterable[Any], size: int) -> Iterator[list[Any]]:
+def batched(things: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    """Cuts an iterable into lists."""
     iterator = iter(things)
     while batch := list(islice(iterator, size)):
         yield batch

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -17,7 +17,9 @@ def available_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def process(worker: Worker, batches: Iterable[Sequence[Any]], *, num_workers: int | None = None) -> Iterator[list[Outcome]]:
+def process(
+    worker: Worker, batches: Iterable[Sequence[Any]], *, num_workers: int | None = None
+) -> Generator[list[Outcome], None, None]:
     """Puts batches through a worker, a few ahead of what is asked for, and yields the outcomes in order.
 
     Args:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from typing import Any
 
 from ..errors import MissingExtraError
 from .worker import Outcome, Worker, run_batch
 
 
-def process(worker: Worker, batches: Iterable[Sequence[Any]], *, num_workers: int | None = None) -> Iterator[list[Outcome]]:
+def process(
+    worker: Worker, batches: Iterable[Sequence[Any]], *, num_workers: int | None = None
+) -> Generator[list[Outcome], None, None]:
     """Puts batches through actors that hold the worker, and yields the outcomes in order.
 
     Connects to the cluster that ``RAY_ADDRESS`` names, or starts one on this machine.
