@@ -1,0 +1,1 @@
+"""Decide which images stay and which split they belong to."""
