@@ -35,7 +35,9 @@ def installed() -> Path | None:
 
 
 def install_plugin(*, copy: bool = False) -> Path:
-    """Links (or copies) the plugin into FiftyOne's plugins folder; doing it again refreshes it.
+    """Links (or copies) the plugin's manifest and operators into FiftyOne's plugins folder; doing it again refreshes it.
+
+    Only these are linked, not the whole checkout, because FiftyOne searches every folder below for manifests.
 
     Args:
         copy (False): whether to copy instead of linking, for file systems without links
@@ -48,26 +50,26 @@ def install_plugin(*, copy: bool = False) -> Path:
         StorageError: the folder cannot be written
     """
     source, target = plugin_source(), plugins_dir() / LINK
-    if target.exists() and not target.is_symlink():
-        manifest = target / "fiftyone.yml"
-        if not manifest.is_file() or NAME not in manifest.read_text(encoding="utf-8"):
-            raise UsageError(f"{target} exists and is not this plugin: move it away and run the command again")
+    manifest = target / "fiftyone.yml"
+    if os.path.lexists(target) and (not manifest.is_file() or NAME not in manifest.read_text(encoding="utf-8")):
+        raise UsageError(f"{target} exists and is not this plugin: move it away and run the command again")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{LINK}-{os.getpid()}")
-        if copy:
-            partial.mkdir()
-            shutil.copy(source / "fiftyone.yml", partial)
-            shutil.copytree(source / "operators", partial / "operators", ignore=shutil.ignore_patterns("__pycache__"))
-            if target.is_symlink():
-                target.unlink()
-            elif target.exists():
-                shutil.rmtree(target)
-        else:
-            if target.exists() and not target.is_symlink():
-                shutil.rmtree(target)
-            partial.symlink_to(source, target_is_directory=True)
-        os.replace(partial, target)
+        target.mkdir(parents=True, exist_ok=True)
+        for name in ("operators", "fiftyone.yml"):
+            _place(source / name, target / name, copy)
     except OSError as error:
         raise storage_error(error, str(target)) from error
     return target
+
+
+def _place(source: Path, target: Path, copy: bool) -> None:
+    partial = target.with_name(f".{target.name}-{os.getpid()}")
+    if not copy:
+        partial.symlink_to(source, target_is_directory=source.is_dir())
+    elif source.is_dir():
+        shutil.copytree(source, partial, ignore=shutil.ignore_patterns("__pycache__"))
+    else:
+        shutil.copy(source, partial)
+    if target.is_dir() and not target.is_symlink():  # an earlier copy of ours: folders cannot be replaced at once
+        shutil.rmtree(target)
+    os.replace(partial, target)

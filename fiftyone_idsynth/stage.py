@@ -207,6 +207,9 @@ class Parameter:
             return convert.function(value)
         if self.is_sequence and isinstance(value, str):
             value = [part.strip() for part in value.split(",") if part.strip()]
+        if self.is_mapping and isinstance(value, str):
+            pairs = [part.partition("=") for part in value.split(",") if part.strip()]
+            value = {key.strip(): number.strip() for key, _, number in pairs}
         try:
             parsed = _adapter(self.type).validate_python(value)
         except ValidationError as error:

