@@ -1,0 +1,1 @@
+"""Write datasets for training."""
