@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 STAGE = "deduplicate"
 REASONS = ("exact_duplicate", "near_duplicate")
 SURE_DISTANCE = 4
-"""Up to this distance two photographs are duplicates without a second look: fewer than 0.01 false pairs per image at 1e5."""
+"""Up to this distance two photographs are duplicates without a second look: under 0.01 false pairs per image at 1e5."""
 
 DRAFT = (72, 64)
 """The least size a JPEG is decoded to for hashing: eight times the 9 x 8 pixels of a difference hash."""
@@ -54,11 +54,12 @@ def deduplicate(
 ) -> Report:
     """Rejects exact and near duplicates, keeping the best image of each group.
 
-    Exact duplicates are files with the same content; near duplicates have difference hashes (dHash) within ``threshold``
-    bits of the hash of the image that is kept. Of each group the image with the highest ``quality.score`` stays, then the
-    one with the most pixels, then the first by path. Groups do not chain: an image is only rejected for its own
-    resemblance to the one that stays. Nothing is deleted: duplicates get the tag ``rejected`` and the reason
-    ``exact_duplicate`` or ``near_duplicate``, and an image that somebody restored is never rejected again.
+    Exact duplicates are files with the same content; near duplicates have difference hashes (dHash) within
+    ``threshold`` bits of the hash of the image that is kept. Of each group the image with the highest
+    ``quality.score`` stays, then the one with the most pixels, then the first by path. Groups do not chain: an image
+    is only rejected for its own resemblance to the one that stays. Nothing is deleted: duplicates get the tag
+    ``rejected`` and the reason ``exact_duplicate`` or ``near_duplicate``, and an image that somebody restored is
+    never rejected again.
 
     The outcome depends on the images alone, not on earlier runs: what this stage rejected takes part again as long as
     the image it lost to does, and comes back if it is no duplicate any more (another threshold, a better image).
@@ -69,9 +70,9 @@ def deduplicate(
         threshold (4): the largest number of differing bits of 64 between near duplicates; 4 is safe for 1e5 images and
             more; empty to look for exact duplicates only
         exact (True): whether files with the same content are duplicates whatever they show
-        confirm ("auto"): when a second look decides: ``"auto"`` compares a second hash (pHash, at most 10 bits) for pairs
-            more than 4 bits apart and thumbnails for plain images, whose hashes agree by chance; ``"always"`` compares
-            the second hash of all pairs; ``"never"`` trusts dHash
+        confirm ("auto"): when a second look decides: ``"auto"`` compares a second hash (pHash, at most 10 bits) for
+            pairs more than 4 bits apart and thumbnails for plain images, whose hashes agree by chance; ``"always"``
+            compares the second hash of all pairs; ``"never"`` trusts dHash
         batch_size (32): images that are hashed at once
         num_workers (None): threads or actors; by default one per processor
         engine ("local"): where the hashing runs: on this machine or on a Ray cluster
@@ -119,7 +120,7 @@ class HashWorker(Worker):
 
 
 def _participants(samples: SampleCollection) -> SampleCollection:
-    """The samples that are not rejected, and those this stage rejected in favour of one that takes part or was deleted."""
+    """The samples that are not rejected, and those this stage rejected for one that takes part too or was deleted."""
     ids, tags, stages, others = samples.values(["id", "tags", "rejected.stage", "rejected.other"])
     rejected = [fields.REJECTED_TAG in its_tags for its_tags in tags]
     lost_to = {i: other for i, by, other, out in zip(ids, stages, others, rejected, strict=True) if out and by == STAGE}

@@ -26,7 +26,7 @@ THUMBNAIL = 16
 """Side of a plain image's thumbnail, in pixels."""
 
 THUMBNAIL_MEAN, THUMBNAIL_MAX = 4, 32
-"""Two plain images are alike if their thumbnails differ by at most this many levels on average, and in any one value."""
+"""Two plain images are alike if their thumbnails differ by at most this many levels on average, and in any value."""
 
 Agrees = Callable[[int, Indices, NDArray[np.uint8]], NDArray[np.bool_]]
 
@@ -57,9 +57,10 @@ def star_groups(
 ) -> Groups:
     """Groups images around keepers, the best image first.
 
-    The best image becomes a keeper and takes every image whose hash is within the threshold of its own; the best image
-    that is left becomes the next keeper, and so on. An image joins only a keeper that it resembles itself, never one that
-    merely resembles a resembling image, so that groups cannot chain from one picture to an unrelated one.
+    The best image becomes a keeper and takes every image whose hash is within the threshold of its own; the best
+    image that is left becomes the next keeper, and so on. An image joins only a keeper that it resembles itself,
+    never one that merely resembles a resembling image, so that groups cannot chain from one picture to an unrelated
+    one.
 
     Args:
         hashes: uint64 array of shape (n,), the best image first

