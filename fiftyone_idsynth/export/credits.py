@@ -63,13 +63,13 @@ def read_credits(dataset: fo.Dataset, ids: Iterable[str]) -> dict[str, list[Cred
     """
     own: dict[str, Credit] = {}
     parents: dict[str, list[str]] = {}
-    schema = dataset.get_field_schema(flat=True)
-    names = [name for name, path in FIELDS.items() if path in schema]
-    paths = ["id", *(FIELDS[name] for name in names)] + (["lineage.parents"] if "lineage.parents" in schema else [])
+    schema = dataset.get_field_schema()
+    names = list(FIELDS) if "source" in schema else []
+    paths = ["id", *(FIELDS[name] for name in names)] + (["lineage.parents"] if "lineage" in schema else [])
     wanted = list(dict.fromkeys(ids))
     while wanted:
         for sample_id, *values in zip(*dataset.select(wanted).values(paths), strict=True):
-            if "lineage.parents" in schema:
+            if "lineage" in schema:
                 parents[sample_id] = values.pop() or []
             own[sample_id] = Credit(**{name: str(value) for name, value in zip(names, values, strict=True) if value})
         missing = [sample_id for sample_id in wanted if sample_id not in own]

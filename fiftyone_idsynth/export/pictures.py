@@ -147,9 +147,9 @@ def place_mask(mask: np.ndarray, box: list[float], width: int, height: int) -> t
     left, top = round(box[0] * width), round(box[1] * height)
     across = max(1, round((box[0] + box[2]) * width) - left)
     down = max(1, round((box[1] + box[3]) * height) - top)
-    placed: np.ndarray = np.asarray(mask) > 0
+    placed = np.asarray(np.asarray(mask) > 0)
     if placed.ndim == 3:
-        placed = placed.any(axis=2)
+        placed = np.asarray(placed.any(axis=2))
     if placed.shape != (down, across):
         resized = cv2.resize(placed.astype(np.uint8), (across, down), interpolation=cv2.INTER_NEAREST)
         placed = np.asarray(resized, bool)

@@ -73,8 +73,8 @@ class _Table:
 
     @classmethod
     def read(cls, samples: SampleCollection, paths: dict[str, str]) -> _Table:
-        schema = samples.get_field_schema(flat=True)
-        known = {name: path for name, path in paths.items() if path in schema}
+        schema = samples.get_field_schema()
+        known = {name: path for name, path in paths.items() if path.partition(".")[0] in schema}
         found = dict(zip(known, samples.values(list(known.values())), strict=True)) if known else {}
         count = len(next(iter(found.values()))) if found else 0
         return cls({name: found.get(name, [None] * count) for name in paths})

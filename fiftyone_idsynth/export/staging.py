@@ -82,9 +82,9 @@ class Staging:
     def _rows(self, split: str) -> Iterator[tuple[Row, dict[str, Any]]]:
         """The rows of a split with the field values that are read per page, not all at once."""
         rows = {row.id: row for row in self.selection.split(split)}
-        schema = self.dataset.get_field_schema(flat=True)
+        schema = self.dataset.get_field_schema()
         wanted = [self.selection.label_field] if self.selection.label_field else list(TEXT_FIELDS)
-        paths = [path for path in [*wanted, "source.path"] if path in schema]
+        paths = [path for path in [*wanted, "source.path"] if path.partition(".")[0] in schema]
         for page in pages(list(rows)):
             columns = self.dataset.select(page, ordered=True).values(["id", *paths])
             for sample_id, *values in zip(*columns, strict=True):
