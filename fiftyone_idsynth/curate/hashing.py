@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
-from functools import lru_cache
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +18,9 @@ MAX_RADIUS = 16
 # Nanoseconds per hash of one table, per candidate pair of a table, and per pair of the plain comparison, as measured:
 # they only decide which of several exact plans runs.
 _TABLE_COST, _CANDIDATE_COST, _PLAIN_COST = 70.0, 5.0, 1.0
+_STEP_COST = 20_000.0  # nanoseconds per member of a table's longest run
+_PART = 4096
+_CHUNK = 1 << 20
 
 
 def dhash(image: Any) -> int:
@@ -119,19 +121,16 @@ def _distinct_pairs(unique: Hashes, radius: int) -> Iterator[tuple[Hashes, Hashe
     """Yields each pair of different hashes within the radius exactly once, in chunks."""
     if radius == 0 or len(unique) < 2:
         return
-    blocks = _plan(len(unique), radius)
+    blocks = _plan(unique, radius)
     if blocks == 0:
         yield from _compare_all(unique, radius)
         return
-    parts = [list(range(start, BITS, blocks)) for start in range(blocks)]
-    masks = [np.uint64(sum(1 << bit for bit in part)) for part in parts]
+    masks = [np.uint64(sum(1 << bit for bit in range(block, BITS, blocks))) for block in range(blocks)]
     for chosen in itertools.combinations(range(blocks), blocks - radius):
-        others = [b for b in range(blocks) if b not in chosen]
-        bits = [bit for b in (*chosen, *others) for bit in parts[b]]
-        key_bits = sum(len(parts[b]) for b in chosen)
-        # A pair that agrees in more blocks than needed turns up for several choices; it counts at the first of them.
-        earlier = [masks[b] for b in others if b < chosen[-1]]
+        bits, key_bits = _layout(blocks, chosen)
         back = (BITS - 1 - np.argsort(bits)[::-1]).tolist()
+        # A pair that agrees in more blocks than needed turns up for several choices; it counts at the first of them.
+        earlier = [masks[block] for block in range(chosen[-1]) if block not in chosen]
         for a, b in _compare_runs(np.sort(_permute(unique, bits)), BITS - key_bits, radius):
             a, b = _permute(a, back), _permute(b, back)
             new = np.ones(len(a), bool)
@@ -140,21 +139,41 @@ def _distinct_pairs(unique: Hashes, radius: int) -> Iterator[tuple[Hashes, Hashe
             yield a[new], b[new]
 
 
-@lru_cache(maxsize=256)
-def _plan(n: int, radius: int) -> int:
-    """Chooses the number of blocks with the least expected work; 0 means comparing every pair."""
-    pairs = n * (n - 1) / 2
+def _plan(unique: Hashes, radius: int) -> int:
+    """Chooses the number of blocks with the least expected work; 0 means comparing every pair.
+
+    How many candidates a table has is measured on a part of the hashes: photographs' are not evenly distributed.
+    """
+    count = len(unique)
+    pairs = count * (count - 1) / 2
+    part = unique
+    if count > _PART:
+        part = unique[np.random.default_rng(0).choice(count, _PART, replace=False)]
     best, best_cost = 0, pairs * _PLAIN_COST
     for blocks in range(radius + 1, min(BITS, radius + 8) + 1):
         tables = math.comb(blocks, radius)
-        key_bits = BITS * (blocks - radius) // blocks
-        cost = tables * (n * _TABLE_COST + pairs / 2**key_bits * _CANDIDATE_COST)
+        sorting = tables * count * _TABLE_COST
+        if sorting >= best_cost:
+            break
+        bits, key_bits = _layout(blocks, range(blocks - radius))
+        runs = np.unique(_permute(part, bits) >> np.uint64(BITS - key_bits), return_counts=True)[1]
+        crowding = max(float((runs * (runs - 1.0)).sum()) / (len(part) * (len(part) - 1.0)), 2.0**-key_bits)
+        longest = float(runs.max()) * count / len(part) if runs.max() > 1 else 0.0
+        cost = sorting + tables * (pairs * crowding * _CANDIDATE_COST + longest * _STEP_COST)
         if cost < best_cost:
             best, best_cost = blocks, cost
     return best
 
 
-def _compare_all(hashes: Hashes, radius: int, rows: int = 64) -> Iterator[tuple[Hashes, Hashes]]:
+def _layout(blocks: int, chosen: Sequence[int]) -> tuple[list[int], int]:
+    """The order of bits that puts the chosen blocks first, and how many bits these have."""
+    others = [block for block in range(blocks) if block not in chosen]
+    bits = [bit for block in (*chosen, *others) for bit in range(block, BITS, blocks)]
+    return bits, sum(len(range(block, BITS, blocks)) for block in chosen)
+
+
+def _compare_all(hashes: Hashes, radius: int) -> Iterator[tuple[Hashes, Hashes]]:
+    rows = max(1, _CHUNK // len(hashes))
     for start in range(0, len(hashes), rows):
         block = hashes[start : start + rows]
         near = np.bitwise_count(block[:, None] ^ hashes[None, start:]) <= radius
@@ -165,6 +184,8 @@ def _compare_all(hashes: Hashes, radius: int, rows: int = 64) -> Iterator[tuple[
 
 def _compare_runs(hashes: Hashes, low_bits: int, radius: int) -> Iterator[tuple[Hashes, Hashes]]:
     """Compares all pairs of a sorted array that agree in all but their lowest bits: neighbours 1, 2, 3, ... apart."""
+    found: list[tuple[Hashes, Hashes]] = []
+    waiting = 0
     limit = np.uint64(1 << low_bits)
     left = np.flatnonzero((hashes[1:] ^ hashes[:-1]) < limit)
     step = 1
@@ -174,9 +195,19 @@ def _compare_runs(hashes: Hashes, low_bits: int, radius: int) -> Iterator[tuple[
         left, difference = left[same_run], difference[same_run]
         near = left[np.bitwise_count(difference) <= radius]
         if len(near):
-            yield hashes[near], hashes[near + step]
+            found.append((hashes[near], hashes[near + step]))
+            waiting += len(near)
+        if waiting >= _CHUNK:
+            yield _joined(found)
+            found, waiting = [], 0
         step += 1
         left = left[: np.searchsorted(left, len(hashes) - step)]
+    if found:
+        yield _joined(found)
+
+
+def _joined(parts: list[tuple[Hashes, Hashes]]) -> tuple[Hashes, Hashes]:
+    return np.concatenate([a for a, _ in parts]), np.concatenate([b for _, b in parts])
 
 
 def _permute(hashes: Hashes, bits: list[int]) -> Hashes:

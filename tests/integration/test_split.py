@@ -196,7 +196,7 @@ def test_missing_classes_are_noted(dataset: Any) -> None:
 
 def test_wrong_input(dataset: Any) -> None:
     labelled(dataset, 3)
-    with pytest.raises(ParameterError, match="add up to 1, not 1.2"):
+    with pytest.raises(ParameterError, match=r"add up to 1, not 1.2"):
         ids.split(dataset, fractions={"train": 0.8, "val": 0.4})
     with pytest.raises(ParameterError, match="cannot name a split"):
         ids.split(dataset, fractions={"rejected": 1.0})

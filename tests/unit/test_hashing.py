@@ -95,7 +95,7 @@ def test_near_pairs_are_exact(radius: int) -> None:
 @pytest.mark.parametrize("blocks", range(5, 10))
 def test_every_plan_finds_the_same_pairs(blocks: int, monkeypatch: pytest.MonkeyPatch) -> None:
     hashes = np.unique(with_near_pairs(1500))
-    monkeypatch.setattr(hashing, "_plan", lambda n, radius: blocks)
+    monkeypatch.setattr(hashing, "_plan", lambda unique, radius: blocks)
     found = hashing.near_pairs(hashes, 4)
     assert set(zip(*(part.tolist() for part in found), strict=True)) == pairs_by_comparing_all(hashes, 4)
 
