@@ -235,21 +235,25 @@ def impulse_noise(crops: list[np.ndarray]) -> float:
 def overexposure(rgb: np.ndarray) -> float:
     """Measures how much of an image is burnt out.
 
-    Overexposure cuts off channels one after the other: pixels with some, but not all, channels at white count fully.
-    Pure white counts a fifth, because it may be the plain background of a product photo.
+    Overexposure cuts off channels one after the other, so pixels with any channel at its end count. Where pure white
+    makes up most of the image's outline it is the plain background of a product photo, of which a tenth counts, and the
+    rest of the image is judged by itself.
 
     Args:
         rgb: uint8 array, height x width x 3
 
     Returns:
-        0 to 1
+        share of the pixels, 0 to 1
     """
     red, green, blue = cv2.split(rgb)
     brightest, darkest = cv2.max(cv2.max(red, green), blue), cv2.min(cv2.min(red, green), blue)
-    total = brightest.size
-    white = int(np.count_nonzero(darkest >= 250))
-    partly = int(np.count_nonzero((brightest >= 253) & (darkest < 250)))
-    return partly / max(total - white, 1) + 0.2 * white / total
+    white = darkest >= 250
+    outline = np.concatenate([white[0], white[-1], white[:, 0], white[:, -1]])
+    white_share = np.count_nonzero(white) / white.size
+    partly = np.count_nonzero((brightest >= 253) & ~white)
+    if np.count_nonzero(outline) >= 0.6 * outline.size:
+        return partly / max(1.0, white.size * (1 - white_share)) * 0.9 + 0.1 * white_share
+    return partly / white.size + white_share
 
 
 def color_cast(rgb: np.ndarray) -> float:

@@ -42,6 +42,9 @@ _KNOWN_RANGES = {
 }
 """Good value, bad value and weight of pyiqa metrics whose published range is too wide to rate with."""
 
+_NOT_OF_ONE_IMAGE = {"fid", "fid_dinov2", "sfid", "inception_score", "fgresq_pair", "clipscore"}
+"""Metrics that pyiqa calls no-reference and that need a set of images, a second image or a caption."""
+
 _loading = threading.Lock()
 
 
@@ -165,7 +168,7 @@ def load(
             ) from error
 
     def compute(pixels: np.ndarray) -> float | None:
-        image = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None].to(device) / 255.0
+        image = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None].to(device) / 255.0
         value = float(model(image).item())
         return value if math.isfinite(value) else None
 
@@ -214,8 +217,7 @@ def _pyiqa_configs() -> dict[str, dict[str, Any]]:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     wanted = {n: c for n, c in module.DEFAULT_CONFIGS.items() if c.get("metric_mode") == "NR"}
-    # It measures a set of images, not one.
-    return {name: wanted[name] for name in sorted(wanted) if name != "inception_score"}
+    return {name: wanted[name] for name in sorted(wanted) if name not in _NOT_OF_ONE_IMAGE}
 
 
 def _range(published: str) -> tuple[float, float] | None:

@@ -81,7 +81,7 @@ MEASURES: dict[str, Measure] = {
         good=70, bad=10, weight=0.5, issue="low_jpeg_quality",
     ),
     "overexposure": Measure(
-        "Share of the pixels that are burnt out, 0 to 1; pure white counts a fifth, as it may be a plain background",
+        "Share of the pixels that are burnt out, 0 to 1; of a plain white background only a tenth counts",
         good=0.1, bad=0.34, weight=1, issue="overexposure",
     ),
     "underexposure": Measure(
