@@ -65,13 +65,13 @@ def _stages() -> None:
 @click.option("--quiet", is_flag=True, help="No progress bars.")
 def _run(recipe: str, dataset: str | None, check: bool, quiet: bool) -> None:
     """Run a recipe; what is up to date is not done again."""
-    from .recipe import load_recipe, run_recipe
+    from .recipe import load_recipe
 
     loaded = load_recipe(recipe, dataset=dataset)
     if check:
         click.echo(f"{recipe} is valid: {', '.join(step.stage.name for step in loaded.steps)} on {loaded.dataset}")
         return
-    for report in run_recipe(loaded, progress=not quiet):
+    for report in loaded.run(progress=not quiet):
         click.echo(str(report))
 
 

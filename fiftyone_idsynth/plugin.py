@@ -35,9 +35,7 @@ def installed() -> Path | None:
 
 
 def install_plugin(*, copy: bool = False) -> Path:
-    """Links (or copies) the plugin's manifest and operators into FiftyOne's plugins folder; doing it again refreshes it.
-
-    Only these are linked, not the whole checkout, because FiftyOne searches every folder below for manifests.
+    """Links (or copies) the plugin into FiftyOne's plugins folder; doing it again refreshes it.
 
     Args:
         copy (False): whether to copy instead of linking, for file systems without links
@@ -51,25 +49,24 @@ def install_plugin(*, copy: bool = False) -> Path:
     """
     source, target = plugin_source(), plugins_dir() / LINK
     manifest = target / "fiftyone.yml"
-    if os.path.lexists(target) and (not manifest.is_file() or NAME not in manifest.read_text(encoding="utf-8")):
+    ours = manifest.is_file() and NAME in manifest.read_text(encoding="utf-8")
+    dangling = target.is_symlink() and not target.exists()
+    if os.path.lexists(target) and not ours and not dangling:
         raise UsageError(f"{target} exists and is not this plugin: move it away and run the command again")
+    partial = target.with_name(f".{LINK}-{os.getpid()}")
     try:
-        target.mkdir(parents=True, exist_ok=True)
-        for name in ("operators", "fiftyone.yml"):
-            _place(source / name, target / name, copy)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if copy:
+            # The operators' path to the package is gone in a copy: it works where the package is installed.
+            shutil.copytree(source / "operators", partial / "operators", ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copy(source / "fiftyone.yml", partial)
+        else:
+            partial.symlink_to(source, target_is_directory=True)
+        if target.is_dir() and not target.is_symlink():  # an earlier copy of ours: a folder cannot be replaced at once
+            shutil.rmtree(target)
+        elif copy and target.is_symlink():
+            target.unlink()
+        os.replace(partial, target)
     except OSError as error:
         raise storage_error(error, str(target)) from error
     return target
-
-
-def _place(source: Path, target: Path, copy: bool) -> None:
-    partial = target.with_name(f".{target.name}-{os.getpid()}")
-    if not copy:
-        partial.symlink_to(source, target_is_directory=source.is_dir())
-    elif source.is_dir():
-        shutil.copytree(source, partial, ignore=shutil.ignore_patterns("__pycache__"))
-    else:
-        shutil.copy(source, partial)
-    if target.is_dir() and not target.is_symlink():  # an earlier copy of ours: folders cannot be replaced at once
-        shutil.rmtree(target)
-    os.replace(partial, target)

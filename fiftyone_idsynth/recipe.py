@@ -4,20 +4,21 @@
 
     dataset: red_panda
     stages:
-      - ingest: {path: photos/, class_field: classification}
-      - score_quality: {task: detection}
+      - ingest: {path: photos/, class_field: classification, tags: [mine]}
+      - score_quality: {samples: "#mine", task: detection}
       - deduplicate:
       - split:
       - export: {format: yolo, path: exports/yolo}
 
 Each step names a stage and its parameters, in any order and as often as needed. Steps work on ``dataset`` unless they
-name other samples in the stage's first parameter, e.g. ``samples: "red_panda#web"``. Relative paths are relative to the
-recipe.
+name other samples in the stage's first parameter: ``"#mine"`` (a tag of the recipe's dataset), ``":reviewed"`` (a saved
+view of it), or ``"OTHER"``, ``"OTHER#TAG"``, ``"OTHER:VIEW"`` (another dataset). Relative paths are relative to the recipe.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,14 @@ class Recipe:
     dataset: str
     steps: list[Step]
 
+    def run(self, *, progress: Progress = None) -> Iterator[Report]:
+        """Runs the steps one after the other; yields each one's report as soon as it is done."""
+        for step in self.steps:
+            try:
+                yield step.stage(step.target, **step.params, progress=progress)
+            except UsageError as error:  # what only shows once earlier steps have run: an unknown field, an empty view
+                raise RecipeError(self.path, [(step.line, f"{step.stage.name}: {error}")]) from error
+
 
 def load_recipe(path: str | os.PathLike[str], *, dataset: str | None = None) -> Recipe:
     """Reads a recipe and checks everything that can be checked before it runs.
@@ -88,16 +97,8 @@ def run_recipe(
     Returns:
         one :class:`~fiftyone_idsynth.stage.Report` per step
     """
-    if not isinstance(recipe, Recipe):
-        recipe = load_recipe(recipe, dataset=dataset)
-    reports = []
-    for step in recipe.steps:
-        try:
-            report = step.stage(step.target, **step.params, progress=progress)
-        except UsageError as error:  # what only shows once earlier steps have run: an unknown field, an empty view
-            raise RecipeError(recipe.path, [(step.line, f"{step.stage.name}: {error}")]) from error
-        reports.append(report)
-    return reports
+    loaded = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, dataset=dataset)
+    return list(loaded.run(progress=progress))
 
 
 def _parse(path: str) -> Any:
@@ -169,17 +170,17 @@ class _Checker:
                 allowed = [stage.target.name, *(p for p in stage.parameters if p != "progress")]
                 self._problem(where, f"{name} has no parameter {key!r}: {suggestion(str(key), allowed)}")
                 continue
-            values[key] = self._value(stage.parameters[key], _plain(value), f"{name}.{key}", where)
+            values[key] = self._value(stage.parameters[key], _plain(value), f"{name}.{key}", where, dataset)
         for parameter in stage.parameters.values():
             if parameter.required and parameter.name not in (params or {}):
                 self._problem(line, f"{name} needs {parameter.name!r}: {parameter.help}")
         target = (params or {}).get(stage.target.name, dataset)
-        return [Step(stage, str(target), values, line)]
+        return [Step(stage, _of_dataset(str(target), dataset), values, line)]
 
-    def _value(self, parameter: Parameter, value: Any, where: str, line: int) -> Any:
-        value = self._absolute(parameter, value)
+    def _value(self, parameter: Parameter, value: Any, where: str, line: int, dataset: str) -> Any:
         if parameter.is_samples and isinstance(value, str):
-            return value  # an earlier step may make this dataset, view or tag
+            return _of_dataset(value, dataset)  # not looked up yet: an earlier step may make it
+        value = self._absolute(parameter, value)
         try:
             parameter.parse(value)
         except IdsynthError as error:
@@ -200,6 +201,11 @@ class _Checker:
 
     def _problem(self, line: int, message: str) -> None:
         self._problems.append((line, message))
+
+
+def _of_dataset(reference: str, dataset: str) -> str:
+    """``"#tag"`` and ``":view"`` belong to the recipe's dataset."""
+    return dataset + reference if reference.startswith(("#", ":")) else reference
 
 
 def _line(container: Any, key: Any) -> int:

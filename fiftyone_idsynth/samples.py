@@ -170,7 +170,7 @@ def restore(samples: SampleCollection, *, reasons: Iterable[str] = ()) -> int:
 
     Args:
         samples: the samples to look at
-        reasons ((,)): only those rejected for one of these reasons; all by default
+        reasons (()): only those rejected for one of these reasons; all by default
 
     Returns:
         how many samples came back

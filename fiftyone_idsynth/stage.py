@@ -32,7 +32,7 @@ import hashlib
 import importlib
 import inspect
 import json
-import pkgutil
+import re
 import time
 import types
 import typing
@@ -50,10 +50,8 @@ if TYPE_CHECKING:
     from fiftyone.core.collections import SampleCollection
     from pydantic import TypeAdapter
 
-ROOMS = (
-    "collect", "generate", "augment", "annotate", "quality", "enhance", "curate", "learn", "export",
-)  # fmt: skip
-"""The packages that hold stages."""
+ROOMS = ("collect", "generate", "quality", "curate", "export")
+"""The packages that hold stages; each names the modules with stages in ``STAGES``."""
 
 EXECUTION_PARAMETERS = {"batch_size", "num_workers", "engine", "progress"}
 """Parameters that change how a stage runs and never what it writes."""
@@ -265,6 +263,29 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind, config=ConfigDict(coerce_numbers_to_str=True))
 
 
+_ARGUMENT = re.compile(r"^ {4}(\w+)(?: \((.*?)\))?: (.*)$")
+
+
+def _documented_arguments(docstring: str) -> dict[str, tuple[str | None, str]]:
+    """Reads ``name (default): help`` from the ``Args`` of a docstring in FiftyOne's style; help may go on below."""
+    found: dict[str, tuple[str | None, str]] = {}
+    name = ""
+    for line in docstring.partition("\nArgs:\n")[2].splitlines():
+        if line and not line.startswith("    "):
+            break
+        if match := _ARGUMENT.match(line):
+            name, default, help = match.groups()
+            found[name] = (default, help)
+        elif name:
+            found[name] = (found[name][0], f"{found[name][1]} {line.strip()}")
+    return {name: (default, _text(help)) for name, (default, help) in found.items()}
+
+
+def _text(documentation: str | None) -> str:
+    """A piece of docstring as one line of plain text."""
+    return " ".join((documentation or "").split()).replace("``", "")
+
+
 def _plain(annotation: Any) -> Any:
     return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
 
@@ -460,7 +481,7 @@ class Stage:
         unit: what its progress counts
         version: raised when the same parameters give another result than before
         creates: whether its first parameter is a dataset that may not exist yet
-        summary: the first sentence of its docstring
+        summary: the first paragraph of its docstring
         parameters: the keyword parameters, by name
     """
 
@@ -478,26 +499,24 @@ class Stage:
         return self.name.replace("_", "-")
 
     @functools.cached_property
-    def _documentation(self) -> Any:
-        import docstring_parser
-
-        return docstring_parser.parse(inspect.getdoc(self.function) or "", docstring_parser.DocstringStyle.GOOGLE)
+    def documented(self) -> dict[str, tuple[str | None, str]]:
+        """What the docstring's ``Args`` say: name -> (default as written, help)."""
+        return _documented_arguments(inspect.getdoc(self.function) or "")
 
     @functools.cached_property
     def summary(self) -> str:
-        return " ".join((self._documentation.short_description or "").split())
+        return _text((inspect.getdoc(self.function) or "").partition("\n\n")[0])
 
     @functools.cached_property
     def description(self) -> str:
-        """The docstring without its ``Args``."""
-        return (inspect.getdoc(self.function) or "").partition("\nArgs:")[0].strip()
+        """The docstring without its ``Args``, as plain text."""
+        return (inspect.getdoc(self.function) or "").partition("\nArgs:")[0].strip().replace("``", "")
 
     @functools.cached_property
     def _all_parameters(self) -> list[Parameter]:
         hints = typing.get_type_hints(self.function, include_extras=True)
-        help = {p.arg_name: " ".join((p.description or "").split()) for p in self._documentation.params}
         return [
-            _parameter(name, hints[name], p.default, help.get(name, ""))
+            _parameter(name, hints[name], p.default, self.documented.get(name, (None, ""))[1])
             for name, p in inspect.signature(self.function).parameters.items()
         ]
 
@@ -574,12 +593,10 @@ def stages() -> dict[str, Stage]:
     package = __name__.rpartition(".")[0]
     found: dict[str, Stage] = {}
     for room in ROOMS:
-        with contextlib.suppress(ModuleNotFoundError):
-            path = importlib.import_module(f"{package}.{room}").__path__
-            for module in sorted(m.name for m in pkgutil.iter_modules(path)):
-                for value in vars(importlib.import_module(f"{package}.{room}.{module}")).values():
-                    if isinstance(value, Stage):
-                        found.setdefault(value.name, value)
+        for module in importlib.import_module(f"{package}.{room}").STAGES:
+            for value in vars(importlib.import_module(f"{package}.{room}.{module}")).values():
+                if isinstance(value, Stage):
+                    found[value.name] = value
     return found
 
 

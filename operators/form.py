@@ -66,7 +66,7 @@ class StageOperator(foo.Operator):
             ctx.log(str(report))
             return
         yield ctx.ops.reload_dataset()
-        yield ctx.ops.show_output(_output_form(self.stage), {"report": _as_markdown(report)})
+        yield ctx.ops.show_output(_output_form(self.stage).to_json(), {"report": _as_markdown(report)})
 
     def resolve_output(self, ctx: foo.ExecutionContext) -> types.Property:
         return _output_form(self.stage)

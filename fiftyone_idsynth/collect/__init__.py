@@ -1,1 +1,4 @@
 """Bring images in."""
+
+STAGES = ("ingest",)
+"""The modules that hold stages."""

@@ -14,7 +14,7 @@ def restore(samples: Samples, *, reason: tuple[str, ...] = (), progress: Progres
 
     Args:
         samples: the samples to look at, e.g. the saved view ``"DATASET:rejected"``, a selection, or a whole dataset
-        reason ((,)): only samples rejected for one of these reasons, e.g. ``near_duplicate``; all by default
+        reason (()): only samples rejected for one of these reasons, e.g. ``near_duplicate``; all by default
         progress (None): accepted as by every stage; restoring takes a moment
     """
     run = current_run()

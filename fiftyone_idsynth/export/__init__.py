@@ -1,1 +1,4 @@
 """Write datasets for training."""
+
+STAGES = ("export",)
+"""The modules that hold stages."""

@@ -1,1 +1,4 @@
 """Measure images."""
+
+STAGES = ("score",)
+"""The modules that hold stages."""

@@ -1,0 +1,4 @@
+"""Make new images."""
+
+STAGES = ("compose",)
+"""The modules that hold stages."""
