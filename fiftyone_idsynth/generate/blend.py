@@ -1,7 +1,7 @@
 """Blending: renders a layout in several modes, so that a model learns the object and not the traces of pasting.
 
-The modes are those of "Cut, Paste and Learn" (Dwibedi et al., ICCV 2017) and Parcel2D (Naumann et al., 2022). All of them
-draw the same objects at the same places: boxes and masks are the same in every mode.
+The modes are those of "Cut, Paste and Learn" (Dwibedi et al., ICCV 2017) and Parcel2D (Naumann et al., 2022).
+All of them draw the same objects at the same places: boxes and masks are the same in every mode.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from .cutouts import bounds
+from .cutouts import bounds, relative_box
 
 TRIES = 40
 """How often a place is sought for one object before the image gets along without it."""
@@ -38,7 +38,7 @@ class LayoutRules:
         max_distractors: greatest number of unlabelled objects; the number is drawn from 0 up to it
         scale_min: least longer side of an object before rotation / shorter side of the canvas
         scale_max: greatest
-        max_upscale: an object is enlarged at most so many times; where that cannot reach ``scale_min``, another is drawn
+        max_upscale: an object is enlarged at most so many times; one that cannot reach ``scale_min`` so is not used
         rotation: greatest rotation to either side in degrees, 0 to 180
         flip: whether one object in two is mirrored
         max_overlap: greatest covered share of the mask (within the canvas) of any object, labelled or not, by all that
@@ -161,8 +161,7 @@ class VisibleObject:
 
     def relative_box(self, width: int, height: int) -> list[float]:
         """The box as FiftyOne stores it: ``[x, y, width, height]`` relative to the canvas, 0 to 1."""
-        x, y, w, h = self.box
-        return [x / width, y / height, w / width, h / height]
+        return relative_box(self.box, width, height)
 
 
 class Occlusion:

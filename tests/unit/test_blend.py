@@ -48,14 +48,16 @@ def test_every_mode_draws_the_objects_at_their_places(mode: blend.BlendMode) -> 
     background, layout, patches = scene()
     before = background.copy()
     image = blend.render(background, layout, patches, mode)
-    assert image.shape == background.shape and image.dtype == np.uint8
+    assert image.shape == background.shape
+    assert image.dtype == np.uint8
     assert (background == before).all()
     for found in visible_objects(layout, patches):
         x, y, w, h = found.box
         inner = cv2.erode(np.pad(found.mask, 1).astype(np.uint8), np.ones((11, 11)))[1:-1, 1:-1] > 0
         channel = COLOURS[found.placement].index(255)
         colours = image[y : y + h, x : x + w][inner].mean(axis=0)
-        assert colours.argmax() == channel and colours[channel] > 150
+        assert colours.argmax() == channel
+        assert colours[channel] > 150
 
 
 def test_feathering_is_limited_to_the_edge() -> None:
@@ -99,7 +101,8 @@ def test_cloning_a_part_of_the_image_onto_itself_changes_nothing(corner: tuple[i
     layout = Layout(300, 200, "bg", (0, 0, 300, 200), (Placement("p", "p", 1.0, 0.0, False, x + left, y + top),))
     image = blend.render(background, layout, [patch], "poisson")
     difference = np.abs(image.astype(int) - background).max(axis=2)
-    assert np.percentile(difference, 99) <= 4 and difference.mean() < 0.5
+    assert np.percentile(difference, 99) <= 4
+    assert difference.mean() < 0.5
 
 
 def test_cloning_keeps_an_object_recognisable_against_a_dark_background() -> None:

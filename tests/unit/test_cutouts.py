@@ -22,7 +22,8 @@ def test_a_cutout_is_tight_and_keeps_its_pixels() -> None:
     cutout = cutouts.cut(pixels, mask, "plate", ORIGIN)
     x, y, w, h = cutout.box
     inside = cutouts.hard_mask(cutout.pixels)
-    assert inside.any(0).all() and inside.any(1).all()
+    assert inside.any(0).all()
+    assert inside.any(1).all()
     assert inside.sum() == mask.sum()
     assert (cutout.pixels[inside][:, :3] == pixels[y : y + h, x : x + w][inside]).all()
     assert not cutout.truncated
@@ -59,6 +60,18 @@ def test_convexity_of_known_shapes() -> None:
     assert cutouts.CutoutFilter(min_convexity=0.9).refusal(_cutout(square)) is None
 
 
+def test_relative_boxes_come_back_whole() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20_000):
+        size = int(rng.integers(16, 6000))
+        start = int(rng.integers(0, size))
+        length = int(rng.integers(1, size - start + 1))
+        x, _, w, _ = cutouts.relative_box((start, 0, length, 1), size, 1)
+        assert int(size * x) == start == round(size * x)
+        assert int(size * (x + w)) == start + length == round(size * (x + w))
+        assert x + w <= 1
+
+
 def test_small_cutouts_are_refused() -> None:
     mask = np.zeros((100, 100), bool)
     mask[40:50, 10:90] = True
@@ -83,7 +96,7 @@ def test_plain_backgrounds_are_removed() -> None:
     cv2.ellipse(shape, (320, 240), (150, 90), 30, 0, 360, 1, -1)
     mask = shape > 0
     pixels = np.full((480, 640, 3), (232, 230, 225), np.float64) + rng.normal(0, 2.5, (480, 640, 3))
-    pixels[mask] = (60, 110, 160) + rng.normal(0, 25, (int(mask.sum()), 3))
+    pixels[mask] = rng.normal((60, 110, 160), 25, (int(mask.sum()), 3))
     pixels[230:250, 300:340] = (232, 230, 225)  # a label of the background's colour belongs to the object
     found = cutouts.plain_background_mask(np.clip(pixels, 0, 255).astype(np.uint8))
     assert (found & mask).sum() / (found | mask).sum() > 0.97
