@@ -158,7 +158,8 @@ def load(
         import pyiqa
 
         try:
-            model = pyiqa.create_metric(name, device=device)
+            with contextlib.redirect_stdout(None):  # it announces a download also where none is allowed
+                model = pyiqa.create_metric(name, device=device)
         except UsageError:
             raise
         except Exception as error:  # whatever a model's own code raises while it looks for its weights

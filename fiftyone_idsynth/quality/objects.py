@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -102,7 +103,7 @@ def _mask(mask: Any, path: str | None) -> np.ndarray | None:
     if mask is None and path:
         import cv2
 
-        mask = cv2.imread(path, cv2.IMREAD_UNCHANGED)
+        mask = cv2.imread(path, cv2.IMREAD_UNCHANGED) if os.path.isfile(path) else None
         if mask is None:
             raise RefusedImage("missing_mask", f"the mask {path} cannot be read")
     if mask is None:

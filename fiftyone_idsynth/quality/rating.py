@@ -11,9 +11,10 @@ objects have a fitting size (:data:`OBJECT_RATIOS`); a measure is an issue if it
 task that was asked for. A classifier learns from pictures a person would call poor; a detector needs outlines; a
 generator repeats every flaw it is shown.
 
-The values below come from 100 photographs (Flickr, COCO) and from copies of them degraded by known amounts: at the
-threshold for detection nearly all clean photos pass, and blur of 1.5 pixels, noise of 15 grey levels, 1 % of impulses,
-JPEG quality 40, doubled or halved exposure and halved contrast are issues in most copies.
+The values below come from 100 photographs (Flickr, COCO) and from copies of them degraded by known amounts: nine in ten
+clean photos suit detection, and blur of 1.5 pixels, noise of 15 grey levels, 1 % of impulses, JPEG quality below 40,
+doubled or halved exposure and halved contrast are issues in most copies. A colour cast is told from colourful content
+only when it is strong.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class Measure:
 MEASURES: dict[str, Measure] = {
     "blur": Measure(
         "Standard deviation of the blur at the sharpest edges, in the direction that is blurred most, pixels",
-        good=0.7, bad=2.1, weight=1, issue="blur",
+        good=0.6, bad=1.8, weight=1, issue="blur",
     ),
     "motion_blur": Measure(
         "How much more edges are blurred in one direction than in another, 0 (defocus) to 1 (motion)",
@@ -90,7 +91,7 @@ MEASURES: dict[str, Measure] = {
     ),
     "contrast": Measure(
         "Range of the grey levels without the darkest and the brightest 1 %, 0 to 1",
-        good=0.65, bad=0.25, weight=1, issue="low_contrast",
+        good=0.7, bad=0.3, weight=1, issue="low_contrast",
     ),
     "color_cast": Measure(
         "Angle by which the colour of the light differs from grey, degrees",
