@@ -96,8 +96,9 @@ def compose(
 
     Every layout is rendered in each blending mode, one sample per mode, with the same boxes and masks, so that a model
     learns the object and not the traces of pasting. New samples get ``ground_truth`` detections with instance masks of
-    what is visible and their ``area`` in pixels, the tag of their split, and a ``lineage`` from which they can be made
-    again. The method is that of Parcel2D (Naumann et al., 2022) and "Cut, Paste and Learn" (Dwibedi et al., 2017).
+    what is visible and their ``area`` in pixels, the tags ``composed`` and that of their split, and a ``lineage`` from
+    which they can be made again. The method is that of Parcel2D (Naumann et al., 2022) and "Cut, Paste and Learn"
+    (Dwibedi et al., 2017).
 
     A composite uses cut-outs and a background of one split only. Samples that carry a split tag keep it; relatives of
     theirs (duplicates, parents and children, the same page) follow; the others are assigned by ``seed`` so that each

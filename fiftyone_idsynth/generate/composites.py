@@ -20,6 +20,9 @@ from .layout import Layout, LayoutRules, Patch, draw_crop, draw_layout, transfor
 CACHE_BYTES = 256 * 1024**2
 """Memory for decoded cut-outs and backgrounds, per process."""
 
+COMPOSED_TAG = "composed"
+"""Sample tag of composites: ``"DATASET#composed"`` stands for them all."""
+
 MIME_TYPES = {".jpg": "image/jpeg", ".png": "image/png"}
 
 
@@ -171,7 +174,7 @@ class ComposeWorker(Worker):
                     width=layout.width, height=layout.height, num_channels=3,
                 ),
             }  # fmt: skip
-            samples.append(NewSample(key, path, values, [order.split]))
+            samples.append(NewSample(key, path, values, [COMPOSED_TAG, order.split]))
         return samples
 
     def _lineage(self, layout: Layout, order: Order) -> dict[str, Any]:

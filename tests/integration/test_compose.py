@@ -164,13 +164,13 @@ def test_no_cutout_or_background_is_used_in_two_splits(sources: Any) -> None:
     made = composites(sources)
     used: dict[str, set[str]] = {}
     for tags, parents, split in zip(*made.values(["tags", "lineage.parents", "lineage.params.split"]), strict=True):
-        assert tags == [split]
+        assert tags == ["composed", split]
         used.setdefault(split, set()).update(parents)
     assert set(used) == {"train", "val", "test"}
     assert not used["train"] & used["test"]
     assert not used["train"] & used["val"]
     assert not used["val"] & used["test"]
-    assert made.count_sample_tags() == {"train": 24, "val": 3, "test": 3}
+    assert made.count_sample_tags() == {"composed": 30, "train": 24, "val": 3, "test": 3}
     for split, parents in used.items():
         assert set(sources.select(list(parents)).match_tags(split).values("id")) == parents
     objects = sources.match_tags("object")
