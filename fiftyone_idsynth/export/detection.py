@@ -46,27 +46,31 @@ class YOLO(Format):
         exporter = YOLOv5DatasetExporter(
             export_dir=str(self.root), split=split, classes=self.classes, export_media="move", include_path=False
         )
+        labels = self.root / "labels" / split
+        labels.mkdir(parents=True)
         with exporter:
             for picture in pictures:
-                label = self._polylines(picture) if self.masks else _detections(picture)
-                exporter.export_sample(str(picture.path), label)
+                exporter.export_sample(str(picture.path), None if self.masks else _detections(picture))
+                if self.masks:
+                    text = "\n".join(self._polygon_rows(picture))
+                    (labels / picture.name).with_suffix(".txt").write_text(text, encoding="utf-8")
 
     def read(self, split: str) -> Iterator[Found]:
         from fiftyone.utils.yolo import YOLOv5DatasetImporter
 
-        kind = "polylines" if self.masks else "detections"
-        importer = YOLOv5DatasetImporter(
-            dataset_dir=str(self.root), split=split, label_type=kind, include_all_data=True
-        )
+        importer = YOLOv5DatasetImporter(dataset_dir=str(self.root), split=split, include_all_data=True)
         with importer:
             for path, _, label in importer:
                 width, height = image_size(path)
                 if label is None:
                     raise VerificationError(f"{path} has no label file")
+                found = Found(Path(path), [_from_detection(d, width, height) for d in label.detections])
                 if self.masks:
-                    yield Found(Path(path), [_from_polyline(p, width, height) for p in label.polylines])
-                else:
-                    yield Found(Path(path), [_from_detection(d, width, height) for d in label.detections])
+                    areas = self._areas(split, found.path, width, height)
+                    found.objects = [
+                        (name, box, area) for (name, box, _), area in zip(found.objects, areas, strict=True)
+                    ]
+                yield found
 
     def read_classes(self, split: str) -> list[str]:
         import yaml
@@ -74,16 +78,19 @@ class YOLO(Format):
         names = yaml.safe_load((self.root / "dataset.yaml").read_text(encoding="utf-8"))["names"]
         return [names[i] for i in range(len(names))]
 
-    def _polylines(self, picture: Picture) -> fo.Polylines:
-        import fiftyone as fo
-
-        polylines = []
+    def _polygon_rows(self, picture: Picture) -> Iterator[str]:
+        """The rows of a label file; FiftyOne's exporter writes a row, and so an object, per part and per hole."""
+        numbers = {label: i for i, label in enumerate(self.classes)}
         for item in picture.objects:
             polygon = mask_to_polygon(item.mask, item.corner) if item.mask is not None else None
             if polygon is not None:
-                points = (polygon / (picture.width, picture.height)).tolist()
-                polylines.append(fo.Polyline(label=item.label, points=[points], closed=True, filled=True))
-        return fo.Polylines(polylines=polylines)
+                points = np.clip(polygon / (picture.width, picture.height), 0, 1)
+                yield f"{numbers[item.label]} " + " ".join(f"{value:.6f}" for value in points.ravel())
+
+    def _areas(self, split: str, image: Path, width: int, height: int) -> list[int]:
+        text = (self.root / "labels" / split / image.name).with_suffix(".txt").read_text(encoding="utf-8")
+        polygons = (np.array(row.split()[1:], float).reshape(-1, 2) * (width, height) for row in text.splitlines())
+        return [int(polygons_to_mask([polygon], width, height).sum()) for polygon in polygons]
 
 
 class COCO(Format):
@@ -235,13 +242,6 @@ def _detections(picture: Picture) -> fo.Detections:
 def _from_detection(detection: fo.Detection, width: int, height: int) -> tuple[str, tuple[float, ...], int | None]:
     x, y, w, h = detection.bounding_box
     return detection.label, (x * width, y * height, w * width, h * height), None
-
-
-def _from_polyline(polyline: fo.Polyline, width: int, height: int) -> tuple[str, tuple[float, ...], int | None]:
-    points = np.asarray(polyline.points[0]) * (width, height)
-    (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)
-    area = int(polygons_to_mask([points], width, height).sum())
-    return polyline.label, (left, top, right - left, bottom - top), area
 
 
 def _segmentation(item: Object, picture: Picture) -> tuple[Any, int]:

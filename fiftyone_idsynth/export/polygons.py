@@ -36,7 +36,7 @@ def mask_to_polygons(
 
     outer: list[tuple[float, np.ndarray]] = []
     holes: list[tuple[float, np.ndarray]] = []
-    for contour in measure.find_contours(np.pad(mask, 1).astype(np.float32), 0.5):
+    for contour in measure.find_contours(np.pad(mask, 1).astype(np.float64), 0.5):
         ring = contour[:-1, ::-1] - 0.5
         area = _signed_area(ring)
         (outer if area > 0 else holes).append((abs(area), ring))
@@ -88,13 +88,30 @@ def polygons_to_mask(polygons: Iterable[Any], width: int, height: int) -> np.nda
     Returns:
         a boolean array, height x width
     """
-    from skimage.draw import polygon as filled
-
     mask = np.zeros((height, width), bool)
     for polygon in polygons:
-        points = np.asarray(polygon, float).reshape(-1, 2) - 0.5
-        mask[filled(points[:, 1], points[:, 0], mask.shape)] = True
+        _fill(mask, np.asarray(polygon, float).reshape(-1, 2))
     return mask
+
+
+def _fill(mask: np.ndarray, points: np.ndarray) -> None:
+    """Adds one polygon to a mask: along each row of pixel centres, every crossed edge turns inside to outside."""
+    height, width = mask.shape
+    (x0, y0), (x1, y1) = points.T, np.roll(points, -1, axis=0).T
+    top = np.clip(np.ceil(np.minimum(y0, y1) - 0.5), 0, height).astype(int)
+    end = np.clip(np.ceil(np.maximum(y0, y1) - 0.5), 0, height).astype(int)
+    count = end - top
+    if not count.any():
+        return
+    edge = np.repeat(np.arange(len(points)), count)
+    row = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count) + top[edge]
+    slope = (x1 - x0)[edge] / (y1 - y0)[edge]
+    column = np.clip(np.ceil(x0[edge] + (row + 0.5 - y0[edge]) * slope - 0.5), 0, width).astype(int)
+    first, last, left = row.min(), row.max() + 1, column.min()
+    crossings = np.zeros((last - first, column.max() - left + 1), np.int32)
+    np.add.at(crossings, (row - first, column - left), 1)
+    inside = np.cumsum(crossings, axis=1)[:, :-1] % 2 == 1
+    mask[first:last, left : column.max()] |= inside
 
 
 def mask_to_rle(mask: np.ndarray) -> dict[str, Any]:
@@ -117,8 +134,7 @@ def _signed_area(ring: np.ndarray) -> float:
 
 
 def _simplified(ring: np.ndarray, tolerance: float) -> np.ndarray:
-    from skimage import measure
+    import cv2
 
-    closed = np.concatenate([ring, ring[:1]])
-    simple = measure.approximate_polygon(closed, tolerance)[:-1]
-    return simple if len(simple) >= 3 else ring
+    simple = cv2.approxPolyDP(ring.astype(np.float32)[:, None], tolerance, closed=True)[:, 0]
+    return simple.astype(float) if len(simple) >= 3 else ring
