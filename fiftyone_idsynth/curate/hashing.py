@@ -187,13 +187,18 @@ def _compare_runs(hashes: Hashes, low_bits: int, radius: int) -> Iterator[tuple[
     found: list[tuple[Hashes, Hashes]] = []
     waiting = 0
     limit = np.uint64(1 << low_bits)
-    left = np.flatnonzero((hashes[1:] ^ hashes[:-1]) < limit)
+    left, alive = np.arange(len(hashes) - 1), len(hashes) - 1
     step = 1
-    while len(left):
-        difference = hashes[left] ^ hashes[left + step]
+    while alive:
+        dense = 4 * alive > len(hashes)  # then whole slices are compared sooner than single places
+        difference = hashes[step:] ^ hashes[:-step] if dense else hashes[left] ^ hashes[left + step]
         same_run = difference < limit
-        left, difference = left[same_run], difference[same_run]
-        near = left[np.bitwise_count(difference) <= radius]
+        alive = int(np.count_nonzero(same_run))
+        near = np.flatnonzero((np.bitwise_count(difference) <= radius) & same_run)
+        if not dense:
+            near, left = left[near], left[same_run]
+        elif 4 * alive <= len(hashes):
+            left = np.flatnonzero(same_run)
         if len(near):
             found.append((hashes[near], hashes[near + step]))
             waiting += len(near)
@@ -201,7 +206,11 @@ def _compare_runs(hashes: Hashes, low_bits: int, radius: int) -> Iterator[tuple[
             yield _joined(found)
             found, waiting = [], 0
         step += 1
-        left = left[: np.searchsorted(left, len(hashes) - step)]
+        if 4 * alive <= len(hashes):
+            left = left[: np.searchsorted(left, len(hashes) - step)]
+            alive = len(left)
+        elif step >= len(hashes):
+            break
     if found:
         yield _joined(found)
 
