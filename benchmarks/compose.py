@@ -33,8 +33,8 @@ def make_worker(folder: Path, store: Path, size: tuple[int, int]) -> Any:
     """The stage's worker with the demo's photographs."""
     from fiftyone_idsynth.demo.photos import write_photos
     from fiftyone_idsynth.errors import RefusedImage
-    from fiftyone_idsynth.generate.composites import ComposeWorker, Ingredient, Pool
-    from fiftyone_idsynth.generate.layout import LayoutRules
+    from fiftyone_idsynth.generation.composites import ComposeWorker, Ingredient, Pool
+    from fiftyone_idsynth.generation.layout import LayoutRules
     from fiftyone_idsynth.media import MediaStore, read_image
 
     write_photos(folder)
@@ -59,8 +59,8 @@ def make_worker(folder: Path, store: Path, size: tuple[int, int]) -> Any:
 
 def time_rendering(worker: Any, mode: str, count: int) -> float:
     """Seconds per image for rendering alone."""
-    from fiftyone_idsynth.generate.blend import render
-    from fiftyone_idsynth.generate.composites import Order
+    from fiftyone_idsynth.generation.blend import render
+    from fiftyone_idsynth.generation.composites import Order
 
     seconds = 0.0
     for index in range(count):
@@ -74,7 +74,7 @@ def time_rendering(worker: Any, mode: str, count: int) -> float:
 def time_making(worker: Any, mode: str, count: int, start: int) -> float:
     """Seconds per image for all but the database."""
     from fiftyone_idsynth.engine import Task, process
-    from fiftyone_idsynth.generate.composites import Order
+    from fiftyone_idsynth.generation.composites import Order
 
     tasks = [[Task((str(i),), Order(i, "train", {str(i): mode}))] for i in range(start, start + count)]  # type: ignore[dict-item]
     started = time.perf_counter()

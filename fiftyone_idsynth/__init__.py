@@ -22,12 +22,12 @@ __version__ = "0.1.0"
 _SUBMODULES = {module.name for module in iter_modules(__path__)}
 
 if TYPE_CHECKING:
-    from .collect.ingest import ingest as ingest
+    from .collection.ingest import ingest as ingest
     from .curate.duplicates import deduplicate as deduplicate
     from .curate.restore import restore as restore
     from .curate.splits import split as split
-    from .export.export import export as export
-    from .generate.compose import compose as compose
+    from .exporting.export import export as export
+    from .generation.compose import compose as compose
     from .quality.score import score_quality as score_quality
     from .recipe import run_recipe as run_recipe
     from .stage import stages as stages

@@ -102,7 +102,8 @@ def require_field(samples: SampleCollection, path: str, *kinds: type, parameter:
     }
     fitting = [name for name, kind in labels.items() if not kinds or issubclass(kind, kinds)]
     if path not in schema:
-        raise FieldError(f"{parameter}={path!r}: there is no such sample field: {suggestion(path, fitting or schema)}")
+        known = suggestion(path, fitting) if fitting else "the samples have no field that would do"
+        raise FieldError(f"{parameter}={path!r}: there is no such sample field: {known}")
     if kinds and path not in fitting:
         wanted = " or ".join(kind.__name__ for kind in kinds)
         raise FieldError(f"{parameter}={path!r}: the field must hold {wanted}: {suggestion(path, fitting)}")

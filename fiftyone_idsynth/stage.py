@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from fiftyone.core.collections import SampleCollection
     from pydantic import TypeAdapter
 
-ROOMS = ("collect", "generate", "quality", "curate", "export")
+ROOMS = ("collection", "generation", "quality", "curate", "exporting")
 """The packages that hold stages; each names the modules with stages in ``STAGES``."""
 
 EXECUTION_PARAMETERS = {"batch_size", "num_workers", "engine", "progress"}

@@ -61,7 +61,12 @@ class StageOperator(foo.Operator):
                 ctx.set_progress(progress=fraction, label=label)
             else:
                 yield ctx.ops.set_progress(label=label, progress=fraction)
-        report = running.report()
+        try:
+            report = running.report()
+        except IdsynthError as error:
+            if not ctx.delegated:
+                yield ctx.ops.notify(str(error), variant="error")
+            raise
         if ctx.delegated:
             ctx.log(str(report))
             return
@@ -125,6 +130,7 @@ def _add_input(inputs: types.Object, ctx: foo.ExecutionContext, parameter: Param
     choices = _choices(ctx, parameter)
     if parameter.is_mapping:
         shown = ", ".join(f"{k}={v}" for k, v in (default or {}).items())
+        options["description"] += " (NAME=VALUE, NAME=VALUE)"
         added = inputs.str(name, default=shown or None, **options)
     elif parameter.is_sequence and choices:
         view = types.DropdownView(multiple=True)

@@ -233,7 +233,7 @@ def test_composites_come_out_the_same_from_the_same_seed_alone(sources: Any) -> 
 def test_a_composite_can_be_made_again_from_its_lineage(sources: Any) -> None:
     from PIL import Image
 
-    from fiftyone_idsynth.generate.composites import remake
+    from fiftyone_idsynth.generation.composites import remake
 
     compose(sources, count=3)
     for sample in composites(sources):
@@ -361,8 +361,8 @@ def test_killing_it_in_the_middle_and_going_on_gives_the_same_dataset(sources: A
 def test_the_same_images_come_from_a_pickled_worker(sources: Any) -> None:
     import pickle
 
-    from fiftyone_idsynth.generate.composites import ComposeWorker, Ingredient, Order, Pool
-    from fiftyone_idsynth.generate.layout import LayoutRules
+    from fiftyone_idsynth.generation.composites import ComposeWorker, Ingredient, Order, Pool
+    from fiftyone_idsynth.generation.layout import LayoutRules
     from fiftyone_idsynth.media import media_store
 
     disc, behind = (sources.match_tags(tag).first() for tag in ("object", "background"))

@@ -20,8 +20,8 @@ from PIL import Image
 import fiftyone_idsynth as ids
 from fiftyone_idsynth import fields
 from fiftyone_idsynth.errors import EmptyViewError, FieldError, StorageError, UsageError, VerificationError
-from fiftyone_idsynth.export.export import export
-from fiftyone_idsynth.export.polygons import polygons_to_mask
+from fiftyone_idsynth.exporting.export import export
+from fiftyone_idsynth.exporting.polygons import polygons_to_mask
 
 SIZE = (120, 90)
 
@@ -459,7 +459,7 @@ def test_what_a_killed_process_leaves_is_cleared(dataset: Any, tmp_path: Path) -
     before = files(tmp_path / "out")
     # A process that is killed between moving the old export aside and putting the new one in place.
     program = (
-        "import os, sys; from fiftyone_idsynth.export.folder import ExportFolder\n"
+        "import os, sys; from fiftyone_idsynth.exporting.folder import ExportFolder\n"
         "folder = ExportFolder(sys.argv[1]); folder.__enter__(); (folder.content / 'half').write_text('x')\n"
         "os.rename(folder.path, folder.content.parent / 'previous'); os.kill(os.getpid(), 9)"
     )
@@ -473,7 +473,7 @@ def test_what_a_killed_process_leaves_is_cleared(dataset: Any, tmp_path: Path) -
 
 
 def test_verification_names_the_file(dataset: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fiftyone_idsynth.export.detection import YOLO
+    from fiftyone_idsynth.exporting.detection import YOLO
 
     fill(dataset, tmp_path / "in")
     write = YOLO.write

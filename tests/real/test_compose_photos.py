@@ -10,7 +10,7 @@ import pytest
 
 import fiftyone_idsynth as ids
 from fiftyone_idsynth.errors import RefusedImage
-from fiftyone_idsynth.generate import cutouts
+from fiftyone_idsynth.generation import cutouts
 
 CLASSES = ("person", "dog", "cat", "car", "horse", "elephant", "bear", "zebra", "truck", "bus")
 
@@ -64,9 +64,9 @@ def composites(dataset: Any) -> Any:
 
 def check_exact(dataset: Any) -> int:
     """Checks labels against images that are made again without blending; returns the number of objects."""
-    from fiftyone_idsynth.generate.blend import canvas_of
-    from fiftyone_idsynth.generate.composites import remake
-    from fiftyone_idsynth.generate.layout import Layout
+    from fiftyone_idsynth.generation.blend import canvas_of
+    from fiftyone_idsynth.generation.composites import remake
+    from fiftyone_idsynth.generation.layout import Layout
     from fiftyone_idsynth.media import read_image
 
     objects = 0

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fiftyone_idsynth.export.export import export
-from fiftyone_idsynth.export.polygons import polygons_to_mask
+from fiftyone_idsynth.exporting.export import export
+from fiftyone_idsynth.exporting.polygons import polygons_to_mask
 
 
 @pytest.mark.parametrize("format", ["yolo", "coco", "voc"])

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from fiftyone_idsynth.generate import blend
-from fiftyone_idsynth.generate.layout import Layout, Patch, Placement, transform, visible_objects
+from fiftyone_idsynth.generation import blend
+from fiftyone_idsynth.generation.layout import Layout, Patch, Placement, transform, visible_objects
 
 MODES: tuple[blend.BlendMode, ...] = ("none", "gaussian", "motion", "poisson")
 COLOURS = ((255, 0, 0), (0, 255, 0), (0, 0, 255))

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import yaml
 
-from fiftyone_idsynth.export.card import CardFacts, Step, write_card
-from fiftyone_idsynth.export.credits import Credit, CreditedFile, credits_csv, credits_markdown, is_allowed
-from fiftyone_idsynth.export.lineage import public
-from fiftyone_idsynth.export.markup import link, markdown
-from fiftyone_idsynth.export.names import FileNames, file_stem
-from fiftyone_idsynth.export.pictures import clip_box, place_mask
-from fiftyone_idsynth.export.polygons import (
+from fiftyone_idsynth.exporting.card import CardFacts, Step, write_card
+from fiftyone_idsynth.exporting.credits import Credit, CreditedFile, credits_csv, credits_markdown, is_allowed
+from fiftyone_idsynth.exporting.lineage import public
+from fiftyone_idsynth.exporting.markup import link, markdown
+from fiftyone_idsynth.exporting.names import FileNames, file_stem
+from fiftyone_idsynth.exporting.pictures import clip_box, place_mask
+from fiftyone_idsynth.exporting.polygons import (
     mask_to_polygon,
     mask_to_polygons,
     mask_to_rle,

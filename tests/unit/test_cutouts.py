@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from fiftyone_idsynth.errors import RefusedImage
-from fiftyone_idsynth.generate import cutouts
+from fiftyone_idsynth.generation import cutouts
 
 ORIGIN = cutouts.Origin("sample", "label", "photo.jpg")
 

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from fiftyone_idsynth.generate import layout as layouts
-from fiftyone_idsynth.generate.layout import Layout, LayoutRules, Placement
+from fiftyone_idsynth.generation import layout as layouts
+from fiftyone_idsynth.generation.layout import Layout, LayoutRules, Placement
 
 CANVAS = (320, 240)
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from fiftyone_idsynth.generate.partition import Group, assign_splits, connected, split_sequence
+from fiftyone_idsynth.generation.partition import Group, assign_splits, connected, split_sequence
 
 FRACTIONS = {"train": 0.8, "val": 0.1, "test": 0.1}
 
