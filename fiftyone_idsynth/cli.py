@@ -28,7 +28,9 @@ class _Commands(click.Group):
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         if self.get_command(ctx, args[0]) is None:
-            raise click.UsageError(f"there is no command {args[0]!r}: {suggestion(args[0], self.list_commands(ctx))}", ctx)
+            raise click.UsageError(
+                f"there is no command {args[0]!r}: {suggestion(args[0], self.list_commands(ctx))}", ctx
+            )
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -105,7 +107,9 @@ def _install_plugin(copy: bool) -> None:
     from .plugin import install_plugin
 
     target = install_plugin(copy=copy)
-    click.echo(f"The plugin is in {target}. Open a dataset in the App (fiftyone app launch) and press ` to see its operators.")
+    click.echo(
+        f"The plugin is in {target}. Open a dataset in the App (fiftyone app launch) and press ` to see its operators."
+    )
 
 
 def _stage_command(stage: Stage) -> click.Command:

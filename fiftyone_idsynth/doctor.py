@@ -63,8 +63,6 @@ def mongod_path() -> Path | None:
 
 def _python() -> Finding:
     found = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
-    if sys.version_info < (3, 11):
-        return Finding("broken", "Python", found, "install Python 3.11 or newer")
     return Finding("fine", "Python", found)
 
 
@@ -148,7 +146,9 @@ def _media() -> Finding:
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     free = shutil.disk_usage(existing).free / 1024**3
     if not os.access(existing, os.W_OK):
-        return Finding("broken", "media store", f"{folder} cannot be written", "set IDSYNTH_MEDIA_DIR to another folder")
+        return Finding(
+            "broken", "media store", f"{folder} cannot be written", "set IDSYNTH_MEDIA_DIR to another folder"
+        )
     if free < 1:
         return Finding("broken", "media store", f"{folder}: {free:.1f} GiB free",
                        "free some space or set IDSYNTH_MEDIA_DIR to a folder on another disk")  # fmt: skip

@@ -139,5 +139,7 @@ def storage_error(error: OSError, path: str) -> StorageError:
         errno.ENOTDIR: "a part of that path is a file, not a folder: choose another folder",
         errno.EEXIST: "a file stands where a folder is needed: choose another folder",
     }
-    return StorageError(f"cannot write {path}: {remedies.get(error.errno or 0, error.strerror or error)}. "
-                        "Nothing was half-written; the same command continues where it stopped")
+    return StorageError(
+        f"cannot write {path}: {remedies.get(error.errno or 0, error.strerror or error)}. "
+        "Nothing was half-written; the same command continues where it stopped"
+    )

@@ -12,7 +12,8 @@
 
 Each step names a stage and its parameters, in any order and as often as needed. Steps work on ``dataset`` unless they
 name other samples in the stage's first parameter: ``"#mine"`` (a tag of the recipe's dataset), ``":reviewed"`` (a saved
-view of it), or ``"OTHER"``, ``"OTHER#TAG"``, ``"OTHER:VIEW"`` (another dataset). Relative paths are relative to the recipe.
+view of it), or ``"OTHER"``, ``"OTHER#TAG"``, ``"OTHER:VIEW"`` (another dataset). Relative paths are relative to the
+recipe.
 """
 
 from __future__ import annotations
@@ -133,13 +134,19 @@ class _Checker:
         else:
             for key in content:
                 if key not in ("dataset", "stages"):
-                    self._problem(_line(content, key), f"unknown key {key!r}: {suggestion(str(key), ['dataset', 'stages'])}")
+                    self._problem(
+                        _line(content, key), f"unknown key {key!r}: {suggestion(str(key), ['dataset', 'stages'])}"
+                    )
             name = self._dataset or content.get("dataset")
             if not isinstance(name, str) or not name:
-                self._problem(_line(content, "dataset"), f"dataset: {name!r} is no name: write e.g. 'dataset: red_panda'")
+                self._problem(
+                    _line(content, "dataset"), f"dataset: {name!r} is no name: write e.g. 'dataset: red_panda'"
+                )
             listed = content.get("stages")
             if not isinstance(listed, list) or not listed:
-                self._problem(_line(content, "stages"), "stages: a list is needed, e.g. '- score_quality: {task: detection}'")
+                self._problem(
+                    _line(content, "stages"), "stages: a list is needed, e.g. '- score_quality: {task: detection}'"
+                )
             else:
                 for number, entry in enumerate(listed):
                     steps += self._step(entry, _line(listed, number), str(name))
@@ -151,7 +158,10 @@ class _Checker:
         if isinstance(entry, str):
             entry = {entry: None}
         if not isinstance(entry, dict) or len(entry) != 1:
-            self._problem(line, f"a step is one stage and its parameters, e.g. '- deduplicate: {{threshold: 4}}', not {_plain(entry)!r}")
+            self._problem(
+                line,
+                f"a step is one stage and its parameters, e.g. '- split: {{seed: 1}}', not {_plain(entry)!r}",
+            )
             return []
         (name, params), known = next(iter(entry.items())), stages()
         name = str(name).replace("-", "_")
@@ -211,7 +221,8 @@ def _of_dataset(reference: str, dataset: str) -> str:
 def _line(container: Any, key: Any) -> int:
     """The line of a key or list element, from 1."""
     try:
-        position = container.lc.item(key) if isinstance(container, list) else container.lc.key(key)
+        marks = container.lc
+        position = marks.item(key) if isinstance(container, list) else marks.key(key)
     except (AttributeError, KeyError, IndexError, TypeError):
         position = (getattr(getattr(container, "lc", None), "line", 0) or 0, 0)
     return int(position[0]) + 1

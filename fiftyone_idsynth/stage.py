@@ -38,7 +38,7 @@ import types
 import typing
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
@@ -110,15 +110,15 @@ class SampleReference:
 
 
 Samples = Annotated[Any, SampleReference()]
-"""A FiftyOne dataset or view, or ``"DATASET"``, ``"DATASET:SAVED_VIEW"``, ``"DATASET#TAG"``. Arrives as a collection."""
+"""A FiftyOne dataset or view, or ``"DATASET"``, ``"DATASET:SAVED_VIEW"``, ``"DATASET#TAG"``. It arrives so."""
 
 SamplesRef = Samples
 
-Progress = Union[bool, Callable[[Any], Any], None]
+Progress = bool | Callable[[Any], Any] | None
 """FiftyOne's progress contract: ``None`` (FiftyOne's setting), ``True``, ``False`` or a callback."""
 
 BatchSize = Annotated[int, Bounds(1, 4096)]
-NumWorkers = Annotated[Union[int, None], Bounds(1, 256)]
+NumWorkers = Annotated[int | None, Bounds(1, 256)]
 Engine = Literal["local", "ray"]
 Seed = Annotated[int, Bounds(0, 2**31 - 1)]
 Fraction = Annotated[float, Bounds(0, 1)]
@@ -246,7 +246,9 @@ class Parameter:
     def describe_type(self) -> str:
         """The type in words, e.g. ``"a whole number between 1 and 64"``."""
         words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}
-        element = f"one of {', '.join(map(str, self.choices or []))}" if self.choices else words.get(self.element, "a value")
+        element = (
+            f"one of {', '.join(map(str, self.choices or []))}" if self.choices else words.get(self.element, "a value")
+        )
         if self.bounds.ge is not None or self.bounds.le is not None:
             element += " " + self._range().removeprefix("must be ")
         if self.is_sequence:
@@ -256,7 +258,7 @@ class Parameter:
         return element + (" (or nothing)" if self.optional else "")
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _adapter(kind: Any) -> TypeAdapter[Any]:
     from pydantic import ConfigDict, TypeAdapter
 
@@ -301,9 +303,9 @@ def _parameter(name: str, annotation: Any, default: Any, help: str) -> Parameter
         elif get_origin(kind) in (Union, types.UnionType) and type(None) in get_args(kind):
             optional = True
             rest = tuple(a for a in get_args(kind) if a is not type(None))
-            kind = rest[0] if len(rest) == 1 else Union[rest]
             if len(rest) > 1:
                 break
+            kind = rest[0]
         else:
             break
     if get_origin(kind) in (tuple, list, dict):
@@ -349,7 +351,9 @@ class Report:
     def __str__(self) -> str:
         rate = f", {self.processed / self.seconds:.1f}/s" if self.processed and self.seconds > 0.1 else ""
         lines = [f"{self.stage} on {self.dataset}: {self.processed} processed in {self.seconds:.1f} s{rate}"]
-        lines += [f"  {name}: {count}" for name, count in (("added", self.created), ("up to date", self.skipped)) if count]
+        lines += [
+            f"  {name}: {count}" for name, count in (("added", self.created), ("up to date", self.skipped)) if count
+        ]
         lines += [f"  rejected, {reason}: {count}" for reason, count in sorted(self.rejected.items())]
         for name, value in self.outputs.items():
             if isinstance(value, list) and len(_shown(value)) > 100:
@@ -575,7 +579,13 @@ class Stage:
 
 
 def stage(
-    *, label: str, group: str, icon: str = "auto_awesome", unit: str = "samples", version: int = 1, creates: bool = False
+    *,
+    label: str,
+    group: str,
+    icon: str = "auto_awesome",
+    unit: str = "samples",
+    version: int = 1,
+    creates: bool = False,
 ) -> Callable[[Callable[..., Report]], Stage]:
     """Makes a stage of a function; see :class:`Stage` for the arguments and the module for an example."""
 
@@ -651,7 +661,7 @@ class _Record:
         self._fingerprint = fingerprint(run.fingerprint, run.target)
         self._key, self._earlier = self._find()
         run.remembered = self._results() if self._earlier else {}
-        self._started = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        self._started = datetime.now(UTC).isoformat(timespec="seconds")
         if not self._earlier:
             self._save(run.report(), "running")
 

@@ -51,7 +51,9 @@ class Source:
             return self.folder
         if self.samples is not None:
             return storable(self.samples)
-        return list(self.files) if len(self.files) <= 20 else {"files": len(self.files), "hash": fingerprint(self.files)}
+        return (
+            list(self.files) if len(self.files) <= 20 else {"files": len(self.files), "hash": fingerprint(self.files)}
+        )
 
 
 def find_source(value: Any) -> Source:
@@ -119,8 +121,7 @@ def ingest(
     change is left alone; one that changed is read again.
 
     Args:
-        path: a folder, a file, a list of files, or a FiftyOne dataset or view (or ``"DATASET"``, ``"DATASET:SAVED_VIEW"``,
-            ``"DATASET#TAG"``), whose labels come along
+        path: a folder, a file, a list of files, or a FiftyOne dataset or view, whose labels come along
         recursive (True): whether to look into sub-folders
         copy (False): whether to copy all images into the media store, upright and without personal metadata, so that
             the dataset does not depend on the originals
@@ -383,7 +384,9 @@ def _changed(
         paths = [task.filepath for task in page]
         known = dataset.match(F("source.path").is_in(paths) | F("filepath").is_in(paths))
         columns = known.values(["id", "filepath", "source.path", "stages.ingest"])
-        by_path = {origin or filepath: (sample_id, stamp) for sample_id, filepath, origin, stamp in zip(*columns, strict=True)}
+        by_path = {
+            origin or filepath: (sample_id, stamp) for sample_id, filepath, origin, stamp in zip(*columns, strict=True)
+        }
         for task in page:
             sidecars = options.sidecars(task.filepath).values()
             stamp = fingerprint(run.fingerprint, file_stamp(task.filepath), [file_stamp(file) for file in sidecars])

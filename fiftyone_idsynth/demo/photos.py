@@ -17,8 +17,10 @@ _BACKGROUNDS = (
 
 
 def write_photos(folder: Path) -> None:
-    """Writes the demo's photographs: ``backgrounds`` (whole photos, with a few bad ones and a few copies among them),
-    ``objects/coin`` (coins cut out of one photo, transparent around) and ``distractors`` (a motorcycle, a cup and a flower).
+    """Writes the demo's photographs.
+
+    ``backgrounds`` are whole photographs, with a few bad ones and copies among them; ``objects/coin`` are coins cut out
+    of one photograph, transparent around; ``distractors`` are a motorcycle, a cup and a flower.
 
     Args:
         folder: where to write; made if it is missing
@@ -49,16 +51,19 @@ def _write_backgrounds(folder: Path) -> None:
 def _write_coins(folder: Path) -> None:
     """Cuts the coins out with the segmentation of scikit-image's own example (threshold after background removal)."""
     import cv2
-    from skimage import measure, morphology
+    from skimage import measure
+    from skimage.morphology import remove_small_objects
 
     pixels = np.asarray(_open("coins.png").convert("L"))
     even = cv2.subtract(pixels, cv2.blur(pixels, (121, 121)) // 2)
     _, mask = cv2.threshold(even, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
-    filled = morphology.remove_small_objects(measure.label(cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((5, 5)))), max_size=600)
+    filled = remove_small_objects(measure.label(cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((5, 5)))), max_size=600)
     folder.mkdir(parents=True, exist_ok=True)
     number = 0
     for region in measure.regionprops(filled):
-        round_enough = region.solidity > 0.9 and 0.7 < (region.bbox[2] - region.bbox[0]) / (region.bbox[3] - region.bbox[1]) < 1.4
+        round_enough = (
+            region.solidity > 0.9 and 0.7 < (region.bbox[2] - region.bbox[0]) / (region.bbox[3] - region.bbox[1]) < 1.4
+        )
         if round_enough:
             number += 1
             rows, columns = region.slice

@@ -205,9 +205,7 @@ class Preparation:
             pools[split] = pool
         return pools, ingredients
 
-    def _require(
-        self, pool: Pool, split: str, objects: Sequence[CutoutFile], backgrounds: Sequence[Source]
-    ) -> None:
+    def _require(self, pool: Pool, split: str, objects: Sequence[CutoutFile], backgrounds: Sequence[Source]) -> None:
         remedy = f"use fewer splits (fractions={{'train': 1}} for one), leave {split!r} out, or add samples"
         if not pool.objects:
             raise UsageError(

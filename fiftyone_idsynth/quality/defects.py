@@ -26,6 +26,7 @@ NATIVE_PIXELS = 1_200_000
 
 CROP = 384
 
+
 @dataclass(frozen=True)
 class _View:
     """What the measures share of one image."""

@@ -210,9 +210,7 @@ def judge(values: Mapping[str, float | None], standard: Standard, object_ratio: 
     return Verdict(round(score, 5), tuple(issues), _suits(score, standard, object_ratio, TASKS))
 
 
-def _suits(
-    score: float, standard: Standard, object_ratio: float | None, tasks: Collection[str]
-) -> tuple[str, ...]:
+def _suits(score: float, standard: Standard, object_ratio: float | None, tasks: Collection[str]) -> tuple[str, ...]:
     fitting = []
     for task in tasks:
         low, high = standard.object_ratios[task]

@@ -115,9 +115,7 @@ def test_delegated_runs_report_progress(filled: Any) -> None:
     from fiftyone.operators.delegated import DelegatedOperationService
 
     service = DelegatedOperationService()
-    foo.execute_operator(
-        f"{NAME}/score_quality", {"dataset": filled, "params": {}}, request_delegation=True
-    )
+    foo.execute_operator(f"{NAME}/score_quality", {"dataset": filled, "params": {}}, request_delegation=True)
     queued = service.get_queued_operations(operator=f"{NAME}/score_quality")
     assert len(queued) == 1
     service.execute_operation(queued[0])

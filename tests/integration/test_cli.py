@@ -73,7 +73,9 @@ def test_wrong_input_is_one_clear_error(idsynth: Any, dataset: Any, arguments: l
     assert "Traceback" not in shown.stderr
 
 
-def test_a_recipe_runs_and_the_second_run_does_nothing(idsynth: Any, dataset: Any, photos: Path, tmp_path: Path) -> None:
+def test_a_recipe_runs_and_the_second_run_does_nothing(
+    idsynth: Any, dataset: Any, photos: Path, tmp_path: Path
+) -> None:
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(
         f"dataset: {dataset.name}\nstages:\n"
@@ -97,7 +99,9 @@ def test_a_recipe_runs_and_the_second_run_does_nothing(idsynth: Any, dataset: An
     assert f"{recipe}:7: score_quality: label_field='boxes': there is no such sample field" in third.stderr
 
 
-def test_a_folder_that_cannot_be_written_fails_with_exit_code_1(idsynth: Any, dataset: Any, photos: Path, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_fails_with_exit_code_1(
+    idsynth: Any, dataset: Any, photos: Path, tmp_path: Path
+) -> None:
     (tmp_path / "file").write_text("in the way")
     ids.ingest(dataset, photos / "distractors", class_field="classification")
     shown = idsynth("export", dataset.name, tmp_path / "file" / "out", "--format", "classification")

@@ -318,7 +318,8 @@ def test_killing_it_in_the_middle_and_going_on_gives_the_same_dataset(sources: A
             count=35, image_format="png", progress=False,
         )  # fmt: skip
         script = tmp_path / "run.py"
-        script.write_text(textwrap.dedent(f"""
+        script.write_text(
+            textwrap.dedent(f"""
             import os, signal
             import fiftyone as fo
             import fiftyone_idsynth as ids
@@ -337,7 +338,8 @@ def test_killing_it_in_the_middle_and_going_on_gives_the_same_dataset(sources: A
             views = [d.match_tags(t) for t in ("object", "background", "distractor")]
             ids.compose(d, views[0], views[1], distractors=views[2], label_field="kind", count=35, image_format="png",
                         progress=False)
-        """))
+        """)
+        )
         client = fo.core.odm.get_db_conn().client
         address = "mongodb://{}:{}".format(*client.address)
         killed = subprocess.run(

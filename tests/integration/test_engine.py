@@ -184,7 +184,8 @@ from PIL import Image
 from test_engine import brightness
 folder = tempfile.mkdtemp(dir={folder!r})
 for number in range(20):
-    Image.fromarray(np.random.default_rng(number).integers(0, 255, (300, 400, 3), np.uint8)).save(f"{{folder}}/{{number}}.jpg")
+    pixels = np.random.default_rng(number).integers(0, 255, (300, 400, 3), np.uint8)
+    Image.fromarray(pixels).save(f"{{folder}}/{{number}}.jpg")
 peaks = []
 for count in (300, 300, 3000):
     dataset = fo.Dataset()

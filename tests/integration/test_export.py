@@ -195,9 +195,10 @@ def test_voc_boxes_are_rounded_and_names_escaped(dataset: Any, tmp_path: Path) -
     assert second == []
     assert np.allclose(np.array(first[0].bounding_box) * (120, 90, 120, 90), [84, 9, 12, 45])
     assert (tmp_path / "out/classes.txt").read_text() == "<cat> & dög\nb\n"
-    assert str(tmp_path) not in (tmp_path / "out/train/labels").joinpath(
-        os.listdir(tmp_path / "out/train/labels")[0]
-    ).read_text()
+    assert (
+        str(tmp_path)
+        not in (tmp_path / "out/train/labels").joinpath(os.listdir(tmp_path / "out/train/labels")[0]).read_text()
+    )
     loaded.delete()
 
 
@@ -215,9 +216,7 @@ def test_classification_has_the_same_classes_in_every_split(dataset: Any, tmp_pa
     for split in ("train", "val", "test"):
         assert sorted(os.listdir(tmp_path / "out" / split)) == ["cat", "röd-panda"]
     assert "röd-panda in test" in str(report)
-    loaded = fo.Dataset.from_dir(
-        str(tmp_path / "out/train"), fo.types.ImageClassificationDirectoryTree, progress=False
-    )
+    loaded = fo.Dataset.from_dir(str(tmp_path / "out/train"), fo.types.ImageClassificationDirectoryTree, progress=False)
     assert loaded.count_values("ground_truth.label") == {"cat": 3, "röd-panda": 4}
     loaded.delete()
 

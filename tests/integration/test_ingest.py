@@ -69,11 +69,15 @@ def test_copies_are_upright_and_carry_no_personal_metadata(dataset: Any, tmp_pat
     exif[0x0112] = 6
     exif[0x9003] = "2026:01:02 03:04:05"
     exif.get_ifd(0x8825)[2] = (52.0, 31.0, 12.0)
-    Image.fromarray(np.tile(np.arange(200, dtype=np.uint8)[:, None, None], (1, 300, 3))).save(folder / "a.jpg", exif=exif)
+    Image.fromarray(np.tile(np.arange(200, dtype=np.uint8)[:, None, None], (1, 300, 3))).save(
+        folder / "a.jpg", exif=exif
+    )
     ids.ingest(dataset, folder)
     referenced = dataset.first()
     assert referenced.filepath == str(folder / "a.jpg")
-    assert (referenced.metadata.width, referenced.metadata.height) == (200, 300), "the size is that of the upright image"
+    assert (referenced.metadata.width, referenced.metadata.height) == (200, 300), (
+        "the size is that of the upright image"
+    )
     ids.ingest(dataset, folder, copy=True)
     assert len(dataset) == 1
     dataset.reload()
@@ -94,7 +98,13 @@ def test_files_that_training_code_stumbles_over_are_converted(dataset: Any, tmp_
     Image.new("RGB", (40, 40)).save(tmp_path / "tiny.png")
     report = ids.ingest(dataset, tmp_path)
     assert report.rejected == {"too_small": 1}
-    why = dict(zip([os.path.basename(p) for p in dataset.values("source.path")], dataset.values("source.converted"), strict=True))
+    why = dict(
+        zip(
+            [os.path.basename(p) for p in dataset.values("source.path")],
+            dataset.values("source.converted"),
+            strict=True,
+        )
+    )
     assert why == {
         "deep.png": "more_than_8_bits", "print.jpg": "cmyk", "scan.tif": "tiff_format", "moving.gif": "animated",
     }  # fmt: skip
@@ -127,7 +137,11 @@ def test_another_dataset_with_its_labels(dataset: Any, photos: Path) -> None:
     other = fo.Dataset()
     for name in ("china.jpg", "flower.jpg"):
         detection = fo.Detection(label="thing", bounding_box=[0.1, 0.2, 0.3, 0.4])
-        other.add_sample(fo.Sample(filepath=str(photos / "backgrounds" / name), tags=["x"], boxes=fo.Detections(detections=[detection])))
+        other.add_sample(
+            fo.Sample(
+                filepath=str(photos / "backgrounds" / name), tags=["x"], boxes=fo.Detections(detections=[detection])
+            )
+        )
     report = ids.ingest(dataset, other.match(fo.ViewField("filepath").ends_with("flower.jpg")))
     assert report.created == 1
     sample = dataset.first()

@@ -85,7 +85,7 @@ def test_links_and_markup() -> None:
 def test_credits_are_a_table_that_spreadsheets_can_open() -> None:
     files = [CreditedFile("train", "a.jpg", [Credit('=1+1, "x"', "", page_url="https://example.org")])]
     (row,) = csv.DictReader(io.StringIO(credits_csv(files)))
-    assert row["creator"] == "'=1+1, \"x\""
+    assert row["creator"] == '\'=1+1, "x"'
     assert row["license"] == "unknown"
 
 

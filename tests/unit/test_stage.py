@@ -143,7 +143,8 @@ def test_every_stage_documents_every_parameter_with_its_default() -> None:
 
 def test_importing_the_package_and_listing_stages_loads_nothing_heavy() -> None:
     code = (
-        "import sys, fiftyone_idsynth; fiftyone_idsynth.stages(); heavy = ('torch', 'transformers', 'diffusers', 'cv2', "
+        "import sys, fiftyone_idsynth; fiftyone_idsynth.stages(); "
+        "heavy = ('torch', 'transformers', 'diffusers', 'cv2', "
         "'fiftyone', 'skimage', 'sklearn', 'pyiqa', 'ray'); print([m for m in heavy if m in sys.modules])"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
