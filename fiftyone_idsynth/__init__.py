@@ -23,9 +23,9 @@ _SUBMODULES = {module.name for module in iter_modules(__path__)}
 
 if TYPE_CHECKING:
     from .collection.ingest import ingest as ingest
-    from .curate.duplicates import deduplicate as deduplicate
-    from .curate.restore import restore as restore
-    from .curate.splits import split as split
+    from .curation.duplicates import deduplicate as deduplicate
+    from .curation.restore import restore as restore
+    from .curation.splits import split as split
     from .exporting.export import export as export
     from .generation.compose import compose as compose
     from .quality.score import score_quality as score_quality

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from fiftyone.core.collections import SampleCollection
     from pydantic import TypeAdapter
 
-ROOMS = ("collection", "generation", "quality", "curate", "exporting")
+ROOMS = ("collection", "generation", "quality", "curation", "exporting")
 """The packages that hold stages; each names the modules with stages in ``STAGES``."""
 
 EXECUTION_PARAMETERS = {"batch_size", "num_workers", "engine", "progress"}
@@ -110,9 +110,7 @@ class SampleReference:
 
 
 Samples = Annotated[Any, SampleReference()]
-"""A FiftyOne dataset or view, or ``"DATASET"``, ``"DATASET:SAVED_VIEW"``, ``"DATASET#TAG"``. It arrives so."""
-
-SamplesRef = Samples
+"""A FiftyOne dataset or view, or ``"DATASET"``, ``"DATASET:SAVED_VIEW"``, ``"DATASET#TAG"`` (a collection in a stage)."""
 
 Progress = bool | Callable[[Any], Any] | None
 """FiftyOne's progress contract: ``None`` (FiftyOne's setting), ``True``, ``False`` or a callback."""

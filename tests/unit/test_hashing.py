@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fiftyone_idsynth.curate import grouping, hashing
+from fiftyone_idsynth.curation import grouping, hashing
 from fiftyone_idsynth.media import decode_image
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from fiftyone_idsynth.curate.splits import Group, assign_splits
+from fiftyone_idsynth.curation.splits import Group, assign_splits
 
 FRACTIONS = {"train": 0.8, "val": 0.1, "test": 0.1}
 

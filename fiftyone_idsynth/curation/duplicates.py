@@ -161,7 +161,7 @@ class _Table:
         return self._columns[column]
 
     def group(self, *, threshold: int | None, exact: bool, confirm: str) -> Groups:
-        """Groups the samples; see :func:`fiftyone_idsynth.curate.grouping.star_groups`."""
+        """Groups the samples; see :func:`fiftyone_idsynth.curation.grouping.star_groups`."""
         from .grouping import SecondLook, star_groups
         from .hashing import from_hex
 
