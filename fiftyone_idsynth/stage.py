@@ -110,7 +110,7 @@ class SampleReference:
 
 
 Samples = Annotated[Any, SampleReference()]
-"""A FiftyOne dataset or view, or ``"DATASET"``, ``"DATASET:SAVED_VIEW"``, ``"DATASET#TAG"`` (a collection in a stage)."""
+"""A FiftyOne dataset or view, or ``"DATASET"``, ``"DATASET:SAVED_VIEW"``, ``"DATASET#TAG"``."""
 
 Progress = bool | Callable[[Any], Any] | None
 """FiftyOne's progress contract: ``None`` (FiftyOne's setting), ``True``, ``False`` or a callback."""

@@ -53,8 +53,8 @@ def update_samples(
     """Computes field values for samples and writes them in bulk.
 
     A sample whose file, fields, parameters and model did not change since the stage last worked on it is skipped: the
-    fingerprint of all these is kept in ``stages.STAGE`` and written after the values, so that a run which is killed at
-    any moment is continued by the next. Samples are those in the view when the stage starts, whatever the stage
+    fingerprint of all these is kept in ``stages.STAGE`` and written together with the values, so that a run which is
+    killed at any moment is continued by the next. Samples are those in the view when the stage starts, whatever it
     changes. A sample that fails is counted and tried again by the next run.
 
     Args:
@@ -198,7 +198,7 @@ def batched(things: Iterable[Any], size: int) -> Iterator[list[Any]]:
 
 
 class _Buffer:
-    """Collects field values and writes them in bulk, the fingerprints last."""
+    """Collects field values and writes them in bulk, with the fingerprints."""
 
     def __init__(self, dataset: fo.Dataset, done: str):
         self._dataset = dataset
