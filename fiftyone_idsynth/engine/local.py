@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -34,7 +35,7 @@ def process(
     pool = ThreadPoolExecutor(threads, thread_name_prefix="idsynth")
     pending: deque[Any] = deque()
     try:
-        with _one_opencv_thread(threads > 1):
+        with _tuned_for_threads(threads > 1):
             for batch in batches:
                 pending.append(pool.submit(step, worker, batch))
                 if len(pending) > 2 * threads:
@@ -46,16 +47,20 @@ def process(
 
 
 @contextlib.contextmanager
-def _one_opencv_thread(wanted: bool) -> Iterator[None]:
-    """OpenCV's own threads would compete with the engine's."""
+def _tuned_for_threads(wanted: bool) -> Iterator[None]:
+    """Lets threads share the processors well: OpenCV's own threads would compete with the engine's, and a worker calls
+    so many short library functions that waiting for Python's default of 5 ms to get its lock back costs a fifth of the
+    throughput (1.45 instead of 1.8 times one thread, on two processors)."""
     if not wanted:
         yield
         return
     import cv2
 
-    before = cv2.getNumThreads()
+    opencv_threads, interval = cv2.getNumThreads(), sys.getswitchinterval()
     cv2.setNumThreads(1)
+    sys.setswitchinterval(0.001)
     try:
         yield
     finally:
-        cv2.setNumThreads(before)
+        cv2.setNumThreads(opencv_threads)
+        sys.setswitchinterval(interval)
