@@ -187,6 +187,63 @@ def test_identical_blanks(dataset: Any, tmp_path: Path) -> None:
     assert kept(dataset) == {"white59", "black"}
 
 
+@pytest.fixture
+def composed(dataset: Any, photos: Path) -> Any:
+    """Twelve layouts of coins on photographs, in four blending modes each, with the sources."""
+    for folder, tag in (("objects/coin", "coin"), ("backgrounds", "background")):
+        add(dataset, *sorted(p for p in (photos / folder).iterdir() if p.stem not in ("broken", "dark")), tags=[tag])
+    ids.compose(
+        dataset, dataset.match_tags("coin"), dataset.match_tags("background"), default_label="coin", count=12,
+        max_objects=1, scale_min=0.1, scale_max=0.2, progress=False,
+    )  # fmt: skip
+    return dataset
+
+
+def test_composites_are_no_duplicates_of_one_another_or_of_their_backgrounds(composed: Any) -> None:
+    report = ids.deduplicate(composed)
+    assert composed.match_tags("composed").count() == 48
+    assert composed.match_tags("composed").match_tags("rejected").count() == 0
+    assert report.outputs["exact_duplicate"] == 1
+    lost = {Path(p).stem for p in composed.match_tags("rejected").values("filepath")}
+    assert "china_small" in lost, "originals are still compared with one another"
+
+
+def test_copies_of_composites_and_of_backgrounds_change_nothing(composed: Any, tmp_path: Path) -> None:
+    """Copies made without a lineage: of a composite, the same file; of backgrounds, better ones that replace them."""
+    import fiftyone as fo
+
+    made = composed.match_tags("composed").first()
+    shutil.copy(made.filepath, tmp_path / "again.jpg")
+    add(composed, tmp_path / "again.jpg")
+    used = composed.select([p for its in composed.values("lineage.parents") for p in its or ()])
+    copies = []
+    for path in used.match_tags("background").values("filepath"):
+        copies.append(tmp_path / f"{Path(path).stem}_better.jpg")
+        Image.open(path).save(copies[-1], quality=97)
+    add(composed, *copies, quality=fo.DynamicEmbeddedDocument(score=0.9))
+    report = ids.deduplicate(composed)
+    assert report.outputs["exact_duplicate"] == 2
+    lost = composed.match_tags("composed").match_tags("rejected")
+    assert set(lost.values("rejected.reason")) <= {"exact_duplicate"}
+    assert {path.stem for path in copies} <= kept(composed)
+    assert used.match_tags("background").match_tags("rejected", bool=False).count() == 0
+
+
+@pytest.mark.parametrize("stage", ["augment", None])
+def test_variants_of_variants_are_spared_if_a_stage_made_them(dataset: Any, tmp_path: Path, stage: str | None) -> None:
+    from fiftyone_idsynth import fields
+
+    fields.declare(dataset, "lineage")
+    for number, parent in enumerate([None, 0, 0, 1]):  # the fourth is made of the second
+        path = tmp_path / f"{number}.jpg"
+        picture(1).save(path, quality=90 - number)
+        known = dataset.values("id")
+        values = {"parents": [known[parent]], "stage": stage} if parent is not None else {}
+        add(dataset, path, **({"lineage": fields.document(values)} if values else {}))
+    ids.deduplicate(dataset if stage is None else dataset.match({"filepath": {"$not": {"$regex": "/1.jpg"}}}))
+    assert len(kept(dataset)) == (1 if stage is None else 4)
+
+
 def test_wrong_input(dataset: Any, filled: Any) -> None:
     with pytest.raises(ParameterError, match="between 0 and 16"):
         ids.deduplicate(filled, threshold=17)
