@@ -16,9 +16,11 @@ from ..samples import Rejection, dataset_of, pages, set_fields
 from ..stage import BatchSize, Bounds, Engine, NumWorkers, Progress, Report, Run, Samples, current_run, stage
 
 if TYPE_CHECKING:
+    import fiftyone as fo
     from fiftyone.core.collections import SampleCollection
 
-    from .grouping import Groups
+    from .grouping import Agrees, Groups
+    from .hashing import Indices
 
 STAGE = "deduplicate"
 REASONS = ("exact_duplicate", "near_duplicate")
@@ -61,9 +63,14 @@ def deduplicate(
     ``rejected`` and the reason ``exact_duplicate`` or ``near_duplicate``, and an image that somebody restored is
     never rejected again.
 
-    The outcome depends on the images alone, not on earlier runs: what this stage rejected takes part again as long as
-    the image it lost to does, and comes back if it is no duplicate any more (another threshold, a better image).
-    Images that were rejected for other reasons stay out of it.
+    Relatives made on purpose are not near duplicates of one another, however alike: an image and what was made from
+    it, directly or not, and images that were made from the same one, such as the blending modes of one composed layout
+    or the variants of one photograph (``lineage.stage`` and ``lineage.parents`` tell; copies of a photograph count as
+    that photograph). Files with the same content are exact duplicates all the same.
+
+    The outcome depends on the images and their lineage alone, not on earlier runs: what this stage rejected takes part
+    again as long as the image it lost to does, and comes back if it is no duplicate any more (another threshold, a
+    better image). Images that were rejected for other reasons stay out of it.
 
     Args:
         samples: the images to compare with one another
@@ -149,6 +156,8 @@ class _Table:
     """What is known of the samples, best image first."""
 
     def __init__(self, view: SampleCollection):
+        from .hashing import from_hex
+
         known = [name for name in _COLUMNS if view.has_field(name)]
         columns = dict.fromkeys(_COLUMNS, [None] * view.count()) | dict(zip(known, view.values(known), strict=True))
         score = [-1.0 if s is None else s for s in columns["quality.score"]]
@@ -156,6 +165,9 @@ class _Table:
         path = columns["filepath"]
         order = sorted(range(len(path)), key=lambda i: (-score[i], -area[i], path[i]))
         self._columns = {name: [values[i] for i in order] for name, values in columns.items()}
+        self._parents = _parents(dataset_of(view))
+        self._hashes = from_hex([text or "0" for text in self["dhash"]])
+        self._hashed = np.array([bool(text) for text in self["dhash"]])
 
     def __getitem__(self, column: str) -> list[Any]:
         return self._columns[column]
@@ -164,23 +176,52 @@ class _Table:
         """Groups the samples; see :func:`fiftyone_idsynth.curation.grouping.star_groups`."""
         from .grouping import SecondLook, star_groups
         from .hashing import from_hex
+        from .kinship import SpareRelatives
 
-        look = None
+        contents = self["source.sha256"] if exact else [None] * len(self["id"])
+        agrees: Agrees | None = None
         if threshold is not None and confirm != "never":
-            look = SecondLook(
+            agrees = SecondLook(
                 from_hex([text or "0" for text in self["phash"]]),
                 self["plain_thumbnail"],
                 SURE_DISTANCE if confirm == "auto" else -1,
             )
+        if threshold is not None and self._parents:
+            same = self._originals(contents, threshold, agrees)
+            agrees = SpareRelatives(self["id"], same, self._parents, agrees)
         return star_groups(
-            from_hex([text or "0" for text in self["dhash"]]),
-            self["source.sha256"] if exact else [None] * len(self["id"]),
+            self._hashes,
+            contents,
             threshold=threshold,
-            hashed=np.array([bool(text) for text in self["dhash"]]),
-            agrees=look,
+            hashed=self._hashed,
+            agrees=agrees,
             pinned=np.array([bool(r) and by == STAGE for r, by in zip(
                 self["rejected.restored"], self["rejected.stage"], strict=True)]),
         )  # fmt: skip
+
+    def _originals(self, contents: Sequence[str | None], threshold: int, agrees: Agrees | None) -> Indices:
+        """For each image the one that counts in its place as a parent: the best copy of it; near copies of originals.
+
+        Otherwise an image made from one of two copies would be compared with the other copy and what was made from it.
+        """
+        from .grouping import star_groups
+
+        made = np.array([i in self._parents for i in self["id"]])
+        known = {content for content, is_made in zip(contents, made, strict=True) if is_made and content}
+        original = ~made & np.array([content not in known for content in contents])
+        return star_groups(
+            self._hashes, contents, threshold=threshold, hashed=self._hashed & original, agrees=agrees
+        ).keeper
+
+
+def _parents(dataset: fo.Dataset) -> dict[str, list[str]]:
+    """The parents of every made sample of a dataset: the one between two samples of a view need not be in the view."""
+    from fiftyone import ViewField as F
+
+    if not (dataset.has_field("lineage.stage") and dataset.has_field("lineage.parents")):
+        return {}
+    made = dataset.match(F("lineage.stage") != None)  # noqa: E711 (an expression of the database)
+    return {i: parents for i, parents in zip(*made.values(["id", "lineage.parents"]), strict=True) if parents}
 
 
 def _write(run: Run, table: _Table, groups: Groups) -> dict[str, Any]:
