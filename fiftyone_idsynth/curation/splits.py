@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 
 from .. import fields
-from ..errors import ParameterError, UsageError
+from ..errors import UsageError
+from ..relations import RELATION_FIELDS, check_fractions, connected, draw, relation_tokens
 from ..samples import dataset_of, pages, require_field, set_fields
 from ..stage import Fraction, LabelField, Progress, Report, Samples, Seed, current_run, stage
 
@@ -24,6 +24,9 @@ DEFAULT_FRACTIONS = {"train": 0.8, "val": 0.1, "test": 0.1}
 
 SIMILAR = 4
 """Images whose difference hashes are at most this many bits apart share a split where their present tags allow it."""
+
+NOTICEABLE = 0.05
+"""A split's share of all samples may exceed the one asked for by this much before a note says why."""
 
 _LABELS_IN = {
     "Classification": "label",
@@ -62,7 +65,7 @@ def split(
             not, all samples given are assigned anew
         progress (None): accepted as by every stage; the assignment takes a moment
     """
-    _check_fractions(fractions)
+    check_fractions(fractions)
     run = current_run()
     labels = _labels(samples, label_field)
     family = _Family(run.dataset, set(samples.values("id")), {*fractions, *fields.SPLITS}, keep_existing)
@@ -135,19 +138,38 @@ def assign_splits(groups: Sequence[Group], fractions: Mapping[str, float], seed:
     return assigned
 
 
+def distortion(groups: Sequence[Group], assigned: Mapping[str, str], fractions: Mapping[str, float]) -> str:
+    """Says which relatives had to go where they distort the shares: past :data:`NOTICEABLE`, and by more than a sample.
+
+    Groups that were bound before, and shares that differ because of those, are no news.
+
+    Args:
+        groups: the groups
+        assigned: group key -> split
+        fractions: split -> its share, 0..1
+
+    Returns:
+        one sentence; empty if the shares are met
+    """
+    sizes: Counter[str] = Counter()
+    for group in groups:
+        sizes[assigned[group.key]] += group.size
+    total = sizes.total()
+    limit = {name: share * total + max(NOTICEABLE * total, 1) for name, share in fractions.items()}
+    free = [g for g in groups if g.fixed is None and g.size > 1 and sizes[assigned[g.key]] > limit[assigned[g.key]]]
+    if not free:
+        return ""
+    largest = max(free, key=lambda group: group.size)
+    name = assigned[largest.key]
+    return (
+        f"{largest.size} of {total} samples are relatives of one another (they share parents, pages or duplicates), so "
+        f"the shares cannot be met: {name!r} gets {sizes[name] / total:.0%} instead of {fractions[name]:.0%}"
+    )
+
+
 def _order(group: Group, total: Mapping[str, int], seed: int) -> tuple[Any, ...]:
     rarest = min((total[name] for name in group.classes), default=sum(total.values()))
-    draw = hashlib.blake2b(f"{seed}:{group.key}".encode(), digest_size=8).digest()
-    return group.fixed is None, -group.size, rarest, draw, group.key
-
-
-def _check_fractions(fractions: Mapping[str, float]) -> None:
-    total = sum(fractions.values())
-    if abs(total - 1) > 1e-6:
-        raise ParameterError("fractions", fractions, f"must add up to 1, not {total:g}")
-    for name in fractions:
-        if not name or name == fields.REJECTED_TAG:
-            raise ParameterError("fractions", fractions, f"{name!r} cannot name a split: use e.g. train, val and test")
+    return group.fixed is None, -group.size, rarest, draw(group.key, seed), group.key
 
 
 # -- relatives --------------------------------------------------------------------------------------------------------
@@ -158,8 +180,7 @@ class _Family:
 
     def __init__(self, dataset: Any, wanted: set[str], names: set[str], keep_existing: bool):
         columns = ["id", "filepath", "tags"]
-        optional = ["lineage.parents", "lineage.key", "source.sha256", "source.page_url", "duplicate_group", "dhash"]
-        optional += ["plain_thumbnail"]
+        optional = [*RELATION_FIELDS, "lineage.key", "dhash", "plain_thumbnail"]
         known = [name for name in optional if dataset.has_field(name)]
         values = dict(zip(columns + known, dataset.values(columns + known), strict=True))
         self.ids: list[str] = values["id"]
@@ -200,25 +221,11 @@ class _Family:
         return groups
 
     def _relatives(self) -> list[int]:
-        """Numbers the connected groups of samples that share a parent, content, page or duplicate group."""
-        from scipy.sparse import coo_matrix
-        from scipy.sparse.csgraph import connected_components
-
-        numbers: dict[tuple[str, str], int] = {}
-        rows, columns = [], []
-        for row, sample_id in enumerate(self.ids):
-            parents = self._columns["lineage.parents"][row] or ()
-            tokens = [("sample", name) for name in (sample_id, *parents)] + [("key", self._keys[row])]
-            for name in ("duplicate_group", "source.sha256", "source.page_url"):
-                if value := self._columns[name][row]:
-                    tokens.append((name, value))
-            for token in tokens:
-                rows.append(row)
-                columns.append(numbers.setdefault(token, len(numbers)))
-        count, size = len(self.ids), len(self.ids) + len(numbers)
-        links = (np.ones(len(rows), np.int8), (rows, np.array(columns) + count))
-        _, found = connected_components(coo_matrix(links, shape=(size, size)), directed=False)
-        return [int(number) for number in found[:count]]
+        """Numbers the connected groups of relatives."""
+        names = ("id", "filepath", *RELATION_FIELDS)
+        rows = zip(*(self._columns[name] for name in names), strict=True)
+        dataset = self._dataset.name
+        return connected([relation_tokens(dict(zip(names, row, strict=True)), dataset) for row in rows])
 
     def _join_similar(self, component: list[int]) -> list[int]:
         """Joins groups that hold similar images, unless they are bound to different splits."""
@@ -326,13 +333,8 @@ def _summary(groups: Sequence[Group], assigned: Mapping[str, str], fractions: Ma
         sizes[name] += group.size
         for label, count in group.classes.items():
             classes.setdefault(label, Counter(dict.fromkeys(fractions, 0)))[name] += count
-    largest = max((group.size for group in groups), default=0)
-    total = sum(sizes.values())
-    if largest > 0.5 * total > 1:
-        run.note(
-            f"{largest} of {total} samples are relatives of one another (they share parents, pages or duplicates), so "
-            "the shares cannot be met"
-        )
+    if note := distortion(groups, assigned, fractions):
+        run.note(note)
     missing = [f"{label} in {name}" for label, counts in sorted(classes.items()) for name, n in counts.items()
                if not n and fractions.get(name, 0) > 0]  # fmt: skip
     if missing:
@@ -341,6 +343,6 @@ def _summary(groups: Sequence[Group], assigned: Mapping[str, str], fractions: Ma
     return {
         **sizes,
         "groups": len(groups),
-        "largest_group": largest,
+        "largest_group": max((group.size for group in groups), default=0),
         "classes": {label: dict(counts) for label, counts in sorted(classes.items())},
     }

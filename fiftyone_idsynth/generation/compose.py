@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from ..errors import FieldError, ParameterError
 from ..fields import SPLITS
+from ..relations import check_fractions
 from ..stage import (
     Bounds,
     Engine,
@@ -179,13 +180,7 @@ def _check(dataset: fo.Dataset, options: Mapping[str, Any]) -> None:
             raise ParameterError(low, options[low], f"must not be greater than {high}={options[high]}")
     if not options["blending"]:
         raise ParameterError("blending", (), "name at least one of none, gaussian, motion, poisson")
-    fractions = options["fractions"]
-    unknown = [name for name in fractions if name not in SPLITS]
-    if unknown or abs(sum(fractions.values()) - 1) > 1e-6:
-        raise ParameterError(
-            "fractions", fractions,
-            f"{unknown[0]!r} is no split: use {', '.join(SPLITS)}" if unknown else "the shares must add up to 1",
-        )  # fmt: skip
+    check_fractions(options["fractions"], SPLITS)
     existing = dataset.get_field("ground_truth")
     if existing is not None and getattr(existing, "document_type", None) is not fo.Detections:
         raise FieldError(

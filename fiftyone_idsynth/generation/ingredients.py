@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import EmptyViewError, UsageError
+from ..relations import connected
 from ..stage import Run
-from .partition import Group, assign_splits, connected
+from .partition import Group, assign_splits
 
 if TYPE_CHECKING:
     import fiftyone as fo

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
+from ..relations import draw
 
 
 @dataclass(frozen=True)
@@ -24,30 +23,6 @@ class Group:
     fixed: str | None = None
 
 
-def connected(tokens: Sequence[Iterable[str]]) -> list[int]:
-    """Numbers the connected groups of things that share tokens.
-
-    Args:
-        tokens: the tokens of each thing
-
-    Returns:
-        the group number of each thing
-    """
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    numbers: dict[str, int] = {}
-    rows, columns = [], []
-    for row, its in enumerate(tokens):
-        for token in its:
-            rows.append(row)
-            columns.append(len(tokens) + numbers.setdefault(token, len(numbers)))
-    size = len(tokens) + len(numbers)
-    graph = coo_matrix((np.ones(len(rows), np.int8), (rows, columns)), shape=(size, size))
-    _, found = connected_components(graph, directed=False)
-    return [int(number) for number in found[: len(tokens)]]
-
-
 def assign_splits(groups: Sequence[Group], fractions: Mapping[str, float], seed: int) -> dict[str, str]:
     """Assigns each group to a split.
 
@@ -63,7 +38,7 @@ def assign_splits(groups: Sequence[Group], fractions: Mapping[str, float], seed:
     Returns:
         group key -> split
     """
-    ordered = sorted(groups, key=lambda group: _order(group.key, seed))
+    ordered = sorted(groups, key=lambda group: draw(group.key, seed))
     members = {name: [g for g in ordered if name in g.strata] for name in {s for g in ordered for s in g.strata}}
     assigned: dict[str, str] = {}
     for name in sorted(members, key=lambda n: (len(members[n]), n)):
@@ -111,7 +86,3 @@ def split_sequence(fractions: Mapping[str, float], count: int) -> list[str]:
         given[split] += 1
         sequence.append(split)
     return sequence
-
-
-def _order(key: str, seed: int) -> bytes:
-    return hashlib.blake2b(f"{seed}:{key}".encode(), digest_size=8).digest()

@@ -13,6 +13,7 @@ from ..engine import Item, Worker, process
 from ..errors import RefusedImage
 from ..fields import SPLITS
 from ..media import Image, MediaStore
+from ..relations import RELATION_FIELDS, relation_tokens
 from ..samples import active, dataset_of
 from ..stage import Run
 
@@ -48,7 +49,7 @@ class Source:
     filepath: str
     key: str
     splits: tuple[str, ...]
-    relatives: tuple[str, ...]
+    relatives: tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -83,21 +84,17 @@ def read_sources(samples: SampleCollection) -> list[Source]:
     """The usable samples of a view: neither rejected nor composites themselves."""
     dataset = dataset_of(samples)
     schema = dataset.get_field_schema(flat=True)
-    optional = ("source.sha256", "source.page_url", "duplicate_group", "lineage.parents", "lineage.stage")
+    optional = (*RELATION_FIELDS, "lineage.stage")
     paths = ["id", "filepath", "tags", *(path for path in optional if path in schema)]
     sources = []
     for row in zip(*active(samples).values(paths), strict=True):
         values = dict(zip(paths, row, strict=True))
         if values.get("lineage.stage") == "compose":
             continue
-        sha, group, page = (values.get(p) for p in ("source.sha256", "duplicate_group", "source.page_url"))
-        relatives = [f"sample {sample_id}" for sample_id in (values["id"], *(values.get("lineage.parents") or ()))]
-        relatives += [f"file {sha or values['filepath']}"]
-        relatives += [f"duplicates {dataset.name} {group}"] if group else []
-        relatives += [f"page {page}"] if page else []
         splits = tuple(tag for tag in values["tags"] if tag in SPLITS)
-        key = sha or values["filepath"]
-        sources.append(Source(values["id"], dataset.name, values["filepath"], key, splits, tuple(relatives)))
+        key = values.get("source.sha256") or values["filepath"]
+        relatives = tuple(relation_tokens(values, dataset.name))
+        sources.append(Source(values["id"], dataset.name, values["filepath"], key, splits, relatives))
     return sources
 
 

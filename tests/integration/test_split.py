@@ -194,6 +194,29 @@ def test_missing_classes_are_noted(dataset: Any) -> None:
     assert "none of" in ids.split(dataset).notes[0]
 
 
+def test_relatives_that_distort_the_shares_are_noted_once(dataset: Any) -> None:
+    add(dataset, *map(str, range(30)), source={"page_url": "https://example.org/a"})
+    add(dataset, *map(str, range(30, 40)), source={"page_url": "https://example.org/b"})
+    (note,) = ids.split(dataset).notes
+    assert note.startswith("10 of 40 samples are relatives of one another")
+    assert note.endswith("so the shares cannot be met: 'val' gets 25% instead of 10%")
+    assert ids.split(dataset).notes == [], "all are assigned already"
+
+
+def test_a_large_group_that_fits_its_split_is_not_noted(dataset: Any) -> None:
+    add(dataset, *map(str, range(32)), source={"page_url": "https://example.org/a"})
+    add(dataset, *map(str, range(32, 40)))
+    report = ids.split(dataset)
+    assert (report.outputs["train"], report.outputs["largest_group"]) == (32, 32)
+    assert report.notes == []
+
+
+def test_shares_that_present_tags_distort_are_not_noted(dataset: Any) -> None:
+    add(dataset, *map(str, range(30)), source={"page_url": "https://example.org/a"}, tags=["test"])
+    add(dataset, "a", "b", source={"page_url": "https://example.org/b"})
+    assert ids.split(dataset).notes == []
+
+
 def test_wrong_input(dataset: Any) -> None:
     labelled(dataset, 3)
     with pytest.raises(ParameterError, match=r"add up to 1, not 1.2"):

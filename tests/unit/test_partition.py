@@ -1,14 +1,8 @@
 from __future__ import annotations
 
-from fiftyone_idsynth.generation.partition import Group, assign_splits, connected, split_sequence
+from fiftyone_idsynth.generation.partition import Group, assign_splits, split_sequence
 
 FRACTIONS = {"train": 0.8, "val": 0.1, "test": 0.1}
-
-
-def test_things_that_share_a_token_are_connected() -> None:
-    numbers = connected([["a"], ["b", "c"], ["c", "d"], ["e"], ["d"], []])
-    assert numbers[1] == numbers[2] == numbers[4]
-    assert len(set(numbers)) == 4
 
 
 def test_shares_are_kept_within_every_class() -> None:
