@@ -556,18 +556,21 @@ class Stage:
     def __call__(self, *args: Any, **kwargs: Any) -> Report:
         from .samples import dataset_of, find_samples, require_samples
 
+        if len(args) > len(self._all_parameters):
+            raise UsageError(f"{self.name} takes {len(self._all_parameters)} parameters, {len(args)} were given")
         given = {**dict(zip(inspect.signature(self.function).parameters, args, strict=False)), **kwargs}
         if self.target.name not in given:
             raise UsageError(f"{self.name} needs {self.target.name!r}: a FiftyOne dataset or view, or its name")
         reference = given.pop(self.target.name)
         with _readable_failures():
             values = self.parse(given)
-            collection = find_samples(reference, create=self.creates)
-            if not self.creates:
-                require_samples(collection, self.target.name)
-            params = {name: storable(value) for name, value in values.items() if name != "progress"}
-            run = Run(self, dataset_of(collection), {self.target.name: storable(collection)}, params, values)
-            return _execute(run, lambda: self.function(collection, **values))
+            with _made_for_nothing(reference) if self.creates else contextlib.nullcontext():
+                collection = find_samples(reference, create=self.creates)
+                if not self.creates:
+                    require_samples(collection, self.target.name)
+                params = {name: storable(value) for name, value in values.items() if name != "progress"}
+                run = Run(self, dataset_of(collection), {self.target.name: storable(collection)}, params, values)
+                return _execute(run, lambda: self.function(collection, **values))
 
     def __get__(self, instance: Any, owner: Any = None) -> Stage:
         return self
@@ -636,6 +639,20 @@ def _collection_name(samples: SampleCollection) -> str:
     return f"{dataset.name}:view-{fingerprint([str(s) for s in samples._stages])}"
 
 
+@contextlib.contextmanager
+def _made_for_nothing(reference: Any) -> Iterator[None]:
+    """Removes the empty dataset that was made for a stage that then found its input wrong."""
+    import fiftyone as fo
+
+    existed = not isinstance(reference, str) or fo.dataset_exists(reference)
+    try:
+        yield
+    except UsageError:
+        if not existed and fo.dataset_exists(reference) and not fo.load_dataset(reference).count():
+            fo.delete_dataset(reference)
+        raise
+
+
 def _execute(run: Run, function: Callable[[], Report]) -> Report:
     record = _Record(run)
     token = _current.set(run)
@@ -643,7 +660,11 @@ def _execute(run: Run, function: Callable[[], Report]) -> Report:
         report = function()
     except BaseException as error:
         with contextlib.suppress(Exception):  # the failure itself is what the user must see
-            record.finish(run.report(), "interrupted" if isinstance(error, KeyboardInterrupt) else f"failed: {error}")
+            if isinstance(error, UsageError):
+                record.discard()
+            else:
+                interrupted = isinstance(error, KeyboardInterrupt)
+                record.finish(run.report(), "interrupted" if interrupted else f"failed: {error}")
         raise
     finally:
         _current.reset(token)
@@ -689,6 +710,11 @@ class _Record:
             for name in ("processed", "created", "seconds"):
                 setattr(report, "_" + name, getattr(report, name) + self._earlier.get(name, 0))
         self._save(report, status)
+
+    def discard(self) -> None:
+        """Forgets a run that never began because its input was wrong."""
+        if not self._earlier:
+            self._run.dataset.delete_run(self._key)
 
     def _save(self, report: Report, status: str) -> None:
         run = self._run

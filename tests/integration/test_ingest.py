@@ -129,8 +129,13 @@ def test_side_car_captions_and_labels(dataset: Any, tmp_path: Path) -> None:
     ids.ingest(dataset, tmp_path, captions=True, recursive=False)
     dataset.reload()
     assert "A red rectangle" in dataset.values("caption")
+    runs = dataset.list_runs()
     with pytest.raises(UsageError, match="give the class names"):
         ids.ingest(dataset, tmp_path, labels="yolo")
+    assert dataset.list_runs() == runs, "a run that never began is not recorded"
+    with pytest.raises(UsageError, match="give the class names"):
+        ids.ingest("never-made", tmp_path, labels="yolo")
+    assert not fo.dataset_exists("never-made")
 
 
 def test_another_dataset_with_its_labels(dataset: Any, photos: Path) -> None:
