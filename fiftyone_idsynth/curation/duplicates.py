@@ -46,8 +46,9 @@ fields.register(
 def deduplicate(
     samples: Samples,
     *,
-    threshold: Annotated[int, Bounds(0, 16)] | None = 4,
     exact: bool = True,
+    near: bool = True,
+    threshold: Annotated[int, Bounds(0, 16)] = 4,
     confirm: Literal["auto", "always", "never"] = "auto",
     batch_size: BatchSize = 32,
     num_workers: NumWorkers = None,
@@ -74,9 +75,10 @@ def deduplicate(
 
     Args:
         samples: the images to compare with one another
-        threshold (4): the largest number of differing bits of 64 between near duplicates; 4 is safe for 1e5 images and
-            more; empty to look for exact duplicates only
         exact (True): whether files with the same content are duplicates whatever they show
+        near (True): whether images that look alike are duplicates
+        threshold (4): the largest number of differing bits of 64 between near duplicates; 4 is safe for 1e5 images and
+            more
         confirm ("auto"): when a second look decides: ``"auto"`` compares a second hash (pHash, at most 10 bits) for
             pairs more than 4 bits apart and thumbnails for plain images, whose hashes agree by chance; ``"always"``
             compares the second hash of all pairs; ``"never"`` trusts dHash
@@ -90,7 +92,7 @@ def deduplicate(
     view = _participants(samples)
     _hash(view, batch_size=batch_size, num_workers=num_workers, engine=engine)
     table = _Table(view)
-    groups = table.group(threshold=threshold, exact=exact, confirm=confirm)
+    groups = table.group(threshold=threshold if near else None, exact=exact, confirm=confirm)
     return run.report(outputs=_write(run, table, groups))
 
 

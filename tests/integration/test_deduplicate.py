@@ -121,7 +121,7 @@ def test_order_of_samples_and_of_runs_does_not_matter(dataset: Any, files: dict[
 
 def test_another_threshold_brings_images_back(filled: Any) -> None:
     ids.deduplicate(filled)
-    report = ids.deduplicate(filled, threshold=None)
+    report = ids.deduplicate(filled, near=False)
     assert kept(filled) == {"a", "a_small", "a_coarse", "b", "c", "d"}
     assert report.outputs["brought_back"] == 2
     assert state(filled)["a_small"][2:] == (None, None, None, None)

@@ -46,7 +46,7 @@ def test_raccoons(dataset: Any, shared: Path, options: dict[str, Any]) -> None:
 def test_raccoon_copies_are_exact_duplicates(dataset: Any, shared: Path) -> None:
     known = json.loads((shared / "data/near_duplicates/raccoon_duplicates.json").read_text())
     add(dataset, list((shared / "data/raccoon/images").iterdir()))
-    report = ids.deduplicate(dataset, threshold=None)
+    report = ids.deduplicate(dataset, near=False)
     assert report.rejected == {"exact_duplicate": 4}
     assert groups(dataset) == {frozenset(pair) for pair in known["exact_sha256"]}
 
