@@ -20,7 +20,6 @@ from PIL import Image
 import fiftyone_idsynth as ids
 from fiftyone_idsynth import fields
 from fiftyone_idsynth.errors import EmptyViewError, FieldError, StorageError, UsageError, VerificationError
-from fiftyone_idsynth.exporting.export import export
 from fiftyone_idsynth.exporting.polygons import polygons_to_mask
 
 SIZE = (120, 90)
@@ -91,7 +90,7 @@ def test_detections_read_back(dataset: Any, tmp_path: Path, format: str, masks: 
     import fiftyone as fo
 
     fill(dataset, tmp_path / "in")
-    report = export(dataset, path=tmp_path / "out", format=format, masks=masks)
+    report = ids.export(dataset, path=tmp_path / "out", format=format, masks=masks)
     assert report.processed == 12
     assert not report.failed
     assert report.outputs["images"] == {"train": 8, "val": 2, "test": 2}
@@ -116,7 +115,7 @@ def test_coco_file_is_complete(dataset: Any, tmp_path: Path) -> None:
     fill(dataset, tmp_path / "in")
     set_field(dataset, "source.license", ["cc-by-4.0"] * 11 + [None])
     set_field(dataset, "source.license_url", ["https://creativecommons.org/licenses/by/4.0/"] * 12)
-    export(dataset, path=tmp_path / "out", format="coco", masks=True)
+    ids.export(dataset, path=tmp_path / "out", format="coco", masks=True)
     contents = {s: json.loads((tmp_path / "out" / s / "labels.json").read_text()) for s in ("train", "val", "test")}
     categories = [{"id": 1, "name": "cat", "supercategory": None}, {"id": 2, "name": "dog", "supercategory": None}]
     image_ids, annotation_ids = [], []
@@ -147,7 +146,7 @@ def test_crowds_are_run_lengths(dataset: Any, tmp_path: Path) -> None:
 
     label = fo.Detections(detections=[detection("cat", 5, 10, 60, 40, mask=ring(), iscrowd=1)])
     dataset.add_sample(fo.Sample(filepath=str(write_photo(tmp_path / "a.jpg")), ground_truth=label))
-    export(dataset, path=tmp_path / "out", format="coco", masks=True)
+    ids.export(dataset, path=tmp_path / "out", format="coco", masks=True)
     (annotation,) = json.loads((tmp_path / "out/train/labels.json").read_text())["annotations"]
     assert annotation["iscrowd"] == 1
     assert annotation["segmentation"]["size"] == [90, 120]
@@ -156,7 +155,7 @@ def test_crowds_are_run_lengths(dataset: Any, tmp_path: Path) -> None:
 
 def test_yolo_polygons_are_one_per_object(dataset: Any, tmp_path: Path) -> None:
     fill(dataset, tmp_path / "in")
-    export(dataset, path=tmp_path / "out", masks=True)
+    ids.export(dataset, path=tmp_path / "out", masks=True)
     labels = sorted((tmp_path / "out/labels").rglob("*.txt"))
     assert Counter(len(p.read_text().splitlines()) for p in labels) == {2: 10, 0: 2}
     points = np.array(labels[0].read_text().splitlines()[0].split()[1:], float).reshape(-1, 2) * SIZE
@@ -168,7 +167,7 @@ def test_yolo_folder_can_be_moved(dataset: Any, tmp_path: Path) -> None:
     import yaml
 
     fill(dataset, tmp_path / "in")
-    export(dataset, path=tmp_path / "out")
+    ids.export(dataset, path=tmp_path / "out")
     shutil.move(tmp_path / "out", tmp_path / "elsewhere")
     content = yaml.safe_load((tmp_path / "elsewhere/dataset.yaml").read_text())
     assert content == {
@@ -187,7 +186,7 @@ def test_voc_boxes_are_rounded_and_names_escaped(dataset: Any, tmp_path: Path) -
     label = fo.Detections(detections=[first, detection("b", 0, 0, 0.2, 0.2)])
     empty = fo.Sample(filepath=str(write_photo(tmp_path / "b.jpg", 1)), ground_truth=fo.Detections())
     dataset.add_samples([fo.Sample(filepath=str(write_photo(tmp_path / "a.jpg")), ground_truth=label), empty])
-    export(dataset, path=tmp_path / "out", format="voc")
+    ids.export(dataset, path=tmp_path / "out", format="voc")
     loaded = fo.Dataset.from_dir(str(tmp_path / "out/train"), fo.types.VOCDetectionDataset, progress=False)
     assert len(loaded) == 2
     first, second = loaded.sort_by("filepath").values("ground_truth.detections")
@@ -210,7 +209,7 @@ def test_classification_has_the_same_classes_in_every_split(dataset: Any, tmp_pa
     sample = dataset.match_tags("train").first()
     sample["classification"] = None
     sample.save()
-    report = export(dataset, path=tmp_path / "out", format="classification")
+    report = ids.export(dataset, path=tmp_path / "out", format="classification")
     assert report.rejected == {"no label": 1}
     assert report.processed == 11
     for split in ("train", "val", "test"):
@@ -227,13 +226,13 @@ def test_classes_cannot_leave_the_folder(dataset: Any, tmp_path: Path) -> None:
     sample = fo.Sample(filepath=str(write_photo(tmp_path / "a.jpg")), classification=fo.Classification(label="../../x"))
     dataset.add_sample(sample)
     with pytest.raises(UsageError, match="cannot be the name of a folder"):
-        export(dataset, path=tmp_path / "out", format="classification")
+        ids.export(dataset, path=tmp_path / "out", format="classification")
     assert sorted(os.listdir(tmp_path)) == ["a.jpg"]
 
 
 def test_segmentation_masks(dataset: Any, tmp_path: Path) -> None:
     fill(dataset, tmp_path / "in")
-    export(dataset, path=tmp_path / "out", format="segmentation")
+    ids.export(dataset, path=tmp_path / "out", format="segmentation")
     assert json.loads((tmp_path / "out/classes.json").read_text()) == {"0": "background", "1": "cat", "2": "dog"}
     first = next(m for m in sorted((tmp_path / "out/train/labels").iterdir()) if m.name.startswith("photo_0"))
     mask = np.asarray(Image.open(first))
@@ -255,7 +254,7 @@ def test_semantic_masks_keep_their_values(dataset: Any, tmp_path: Path) -> None:
     dataset.add_samples([sample, fo.Sample(filepath=str(write_photo(tmp_path / "b.jpg", 1)))])
     dataset.mask_targets = {"seg": {0: "other", 17: "coral"}}
     dataset.save()
-    report = export(dataset, path=tmp_path / "out", format="segmentation")
+    report = ids.export(dataset, path=tmp_path / "out", format="segmentation")
     assert report.outputs["classes"] == 1
     first, second = sorted((tmp_path / "out/train/labels").iterdir())
     drawn = np.asarray(Image.open(first))
@@ -271,7 +270,7 @@ def test_captions(dataset: Any, tmp_path: Path) -> None:
     dataset.first().set_field("caption", None)
     dataset.set_values("training_text", ["zwx, a röd panda"] + [None] * 11, progress=False)
     dataset.set_values("caption", [None, None] + [f"a\n photo {i}" for i in range(10)], progress=False)
-    report = export(dataset, path=tmp_path / "out", format="captions")
+    report = ids.export(dataset, path=tmp_path / "out", format="captions")
     assert report.rejected == {"no caption": 1}
     rows = [json.loads(line) for line in (tmp_path / "out/train/metadata.jsonl").read_text().splitlines()]
     assert rows[0]["text"] == "zwx, a röd panda"
@@ -301,7 +300,7 @@ def test_personal_metadata_is_gone_and_pixels_upright(dataset: Any, tmp_path: Pa
     dataset.add_samples(
         [fo.Sample(filepath=str(p), ground_truth=label.copy()) for p in sorted(tmp_path.iterdir())], progress=False
     )
-    export(dataset, path=tmp_path / "out", format="yolo")
+    ids.export(dataset, path=tmp_path / "out", format="yolo")
     exported = images(tmp_path / "out")
     assert len(exported) == 4
     for path in exported:
@@ -331,15 +330,15 @@ def test_names_and_ids_stay_when_samples_are_added(dataset: Any, tmp_path: Path)
     import fiftyone as fo
 
     fill(dataset, tmp_path / "in")
-    export(dataset, path=tmp_path / "out", format="coco")
+    ids.export(dataset, path=tmp_path / "out", format="coco")
     before = {i["file_name"]: i["id"] for i in _coco_images(tmp_path / "out")}
     annotations = {a["id"] for a in _coco(tmp_path / "out", "annotations")}
     dataset.delete_samples([dataset.last()])
     new = [write_photo(tmp_path / "more" / f"photo {i}.jpg", seed=100 + i) for i in range(3)]
     dataset.add_samples([fo.Sample(filepath=str(p), tags=["train"], ground_truth=fo.Detections()) for p in new])
     with pytest.raises(UsageError, match=r"out of date.*overwrite=True"):
-        export(dataset, path=tmp_path / "out", format="coco")
-    export(dataset, path=tmp_path / "out", format="coco", overwrite=True)
+        ids.export(dataset, path=tmp_path / "out", format="coco")
+    ids.export(dataset, path=tmp_path / "out", format="coco", overwrite=True)
     after = {i["file_name"]: i["id"] for i in _coco_images(tmp_path / "out")}
     kept = before.keys() & after.keys()
     assert len(kept) == 11
@@ -367,7 +366,7 @@ def test_names_that_collide(dataset: Any, tmp_path: Path) -> None:
                for i, p in enumerate(paths)]  # fmt: skip
     dataset.add_samples(samples, progress=False)
     for format in ("yolo", "voc", "coco"):
-        export(dataset, path=tmp_path / format, format=format)
+        ids.export(dataset, path=tmp_path / format, format=format)
         names = [p.name for p in images(tmp_path / format)]
         assert len(set(names)) == 4
         assert all(re.fullmatch(r"pändä_1_[0-9a-f]{8}(-3)?\.(jpg|png)", n) for n in names)
@@ -380,10 +379,10 @@ def test_names_that_collide(dataset: Any, tmp_path: Path) -> None:
 
 def test_a_second_run_does_nothing(dataset: Any, tmp_path: Path) -> None:
     fill(dataset, tmp_path / "in")
-    export(dataset, path=tmp_path / "out")
+    ids.export(dataset, path=tmp_path / "out")
     times = {p: (tmp_path / "out" / p).stat().st_mtime_ns for p in files(tmp_path / "out")}
     dataset.tag_samples("looked-at")  # nothing that is exported
-    report = export(dataset, path=tmp_path / "out")
+    report = ids.export(dataset, path=tmp_path / "out")
     assert report.skipped == 12
     assert report.processed == 0
     assert "up to date" in str(report)
@@ -392,11 +391,11 @@ def test_a_second_run_does_nothing(dataset: Any, tmp_path: Path) -> None:
     sample.ground_truth.detections[0].bounding_box[0] += 0.01
     sample.save()
     with pytest.raises(UsageError, match="out of date"):
-        export(dataset, path=tmp_path / "out")
-    export(dataset, path=tmp_path / "out", overwrite=True)
+        ids.export(dataset, path=tmp_path / "out")
+    ids.export(dataset, path=tmp_path / "out", overwrite=True)
     next((tmp_path / "out/labels/val").iterdir()).unlink()
     with pytest.raises(UsageError, match="changed or removed"):
-        export(dataset, path=tmp_path / "out")
+        ids.export(dataset, path=tmp_path / "out")
 
 
 def test_foreign_folders_are_never_touched(dataset: Any, tmp_path: Path) -> None:
@@ -404,17 +403,17 @@ def test_foreign_folders_are_never_touched(dataset: Any, tmp_path: Path) -> None
     before = {p: (tmp_path / "in" / p).read_bytes() for p in files(tmp_path / "in")}
     for overwrite in (False, True):
         with pytest.raises(UsageError, match=r"did not write \(e.g. photo 0.jpg\)"):
-            export(dataset, path=tmp_path / "in", overwrite=overwrite)
+            ids.export(dataset, path=tmp_path / "in", overwrite=overwrite)
     assert before == {p: (tmp_path / "in" / p).read_bytes() for p in files(tmp_path / "in")}
-    export(dataset, path=tmp_path / "out")
+    ids.export(dataset, path=tmp_path / "out")
     (tmp_path / "out/labels/train.cache").write_text("left by a trainer")
     (tmp_path / "out/runs").mkdir()
     (tmp_path / "out/runs/best.pt").write_text("weights")
     with pytest.raises(UsageError, match=r"runs/best.pt"):
-        export(dataset, path=tmp_path / "out", format="coco", overwrite=True)
+        ids.export(dataset, path=tmp_path / "out", format="coco", overwrite=True)
     assert (tmp_path / "out/runs/best.pt").read_text() == "weights"
     shutil.rmtree(tmp_path / "out/runs")
-    export(dataset, path=tmp_path / "out", format="coco", overwrite=True)
+    ids.export(dataset, path=tmp_path / "out", format="coco", overwrite=True)
     assert (tmp_path / "out/train/labels.json").exists()
     assert not (tmp_path / "out/labels").exists()
 
@@ -423,28 +422,28 @@ def test_a_place_that_cannot_be_written(dataset: Any, tmp_path: Path) -> None:
     fill(dataset, tmp_path / "in")
     (tmp_path / "file").write_text("x")
     with pytest.raises(StorageError, match=r"not a folder|a file stands"):
-        export(dataset, path=tmp_path / "file" / "out")
+        ids.export(dataset, path=tmp_path / "file" / "out")
     with pytest.raises(UsageError, match="is a file"):
-        export(dataset, path=tmp_path / "file")
+        ids.export(dataset, path=tmp_path / "file")
     if os.geteuid():
         (tmp_path / "closed").mkdir(mode=0o500)
         with pytest.raises(StorageError, match="no permission"):
-            export(dataset, path=tmp_path / "closed" / "out")
+            ids.export(dataset, path=tmp_path / "closed" / "out")
 
 
 def test_a_full_disk_leaves_the_old_export(dataset: Any, tmp_path: Path) -> None:
     import resource
 
     fill(dataset, tmp_path / "in")
-    export(dataset, path=tmp_path / "out")
+    ids.export(dataset, path=tmp_path / "out")
     before = files(tmp_path / "out")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (600, limits[1]))  # writing past it fails as on a full disk
     try:
         with pytest.raises(StorageError):
-            export(dataset.limit(11), path=tmp_path / "out", overwrite=True)
+            ids.export(dataset.limit(11), path=tmp_path / "out", overwrite=True)
         with pytest.raises(StorageError):
-            export(dataset.limit(11), path=tmp_path / "new")
+            ids.export(dataset.limit(11), path=tmp_path / "new")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert files(tmp_path / "out") == before
@@ -454,7 +453,7 @@ def test_a_full_disk_leaves_the_old_export(dataset: Any, tmp_path: Path) -> None
 
 def test_what_a_killed_process_leaves_is_cleared(dataset: Any, tmp_path: Path) -> None:
     fill(dataset, tmp_path / "in")
-    export(dataset, path=tmp_path / "out")
+    ids.export(dataset, path=tmp_path / "out")
     before = files(tmp_path / "out")
     # A process that is killed between moving the old export aside and putting the new one in place.
     program = (
@@ -465,7 +464,7 @@ def test_what_a_killed_process_leaves_is_cleared(dataset: Any, tmp_path: Path) -
     subprocess.run([sys.executable, "-c", program, str(tmp_path / "out")], check=False, timeout=60)
     assert not (tmp_path / "out").exists()
     assert len(leftovers(tmp_path)) == 1
-    report = export(dataset, path=tmp_path / "out")
+    report = ids.export(dataset, path=tmp_path / "out")
     assert report.skipped == 12
     assert files(tmp_path / "out") == before
     assert leftovers(tmp_path) == []
@@ -484,65 +483,65 @@ def test_verification_names_the_file(dataset: Any, tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(YOLO, "write", damaged)
     with pytest.raises(VerificationError, match=r"images/train/photo_0_[0-9a-f]{8}.jpg does not read back"):
-        export(dataset, path=tmp_path / "out")
+        ids.export(dataset, path=tmp_path / "out")
     assert not (tmp_path / "out").exists()
     assert leftovers(tmp_path) == []
 
 
 def test_splits(dataset: Any, tmp_path: Path) -> None:
     fill(dataset, tmp_path / "in", splits=False)
-    report = export(dataset, path=tmp_path / "out")
+    report = ids.export(dataset, path=tmp_path / "out")
     assert report.outputs["images"] == {"train": 12}
     assert "no split 'val'" in str(report)
     dataset.limit(9).tag_samples("train")
     with pytest.raises(UsageError, match="3 of 12 samples have no split"):
-        export(dataset, path=tmp_path / "out2")
+        ids.export(dataset, path=tmp_path / "out2")
     dataset.tag_samples("val")
     with pytest.raises(UsageError, match="9 samples are in more than one split"):
-        export(dataset, path=tmp_path / "out2")
+        ids.export(dataset, path=tmp_path / "out2")
 
 
 def test_rejected_samples_stay_out(dataset: Any, tmp_path: Path) -> None:
     fill(dataset, tmp_path / "in")
     dataset.limit(4).tag_samples("rejected")
-    assert export(dataset, path=tmp_path / "out").processed == 8
-    assert export(dataset, path=tmp_path / "all", include_rejected=True).processed == 12
+    assert ids.export(dataset, path=tmp_path / "out").processed == 8
+    assert ids.export(dataset, path=tmp_path / "all", include_rejected=True).processed == 12
     dataset.tag_samples("rejected")
     with pytest.raises(EmptyViewError, match="include_rejected"):
-        export(dataset, path=tmp_path / "none")
+        ids.export(dataset, path=tmp_path / "none")
 
 
 def test_the_label_field_is_found_or_named(dataset: Any, tmp_path: Path) -> None:
     fill(dataset, tmp_path / "in")
     dataset.clone_sample_field("ground_truth", "detections")
     with pytest.raises(FieldError, match="ground_truth, detections"):
-        export(dataset, path=tmp_path / "out")
+        ids.export(dataset, path=tmp_path / "out")
     with pytest.raises(FieldError, match="classification"):
-        export(dataset, path=tmp_path / "out", label_field="classification")
+        ids.export(dataset, path=tmp_path / "out", label_field="classification")
     with pytest.raises(FieldError, match="no such sample field"):
-        export(dataset, path=tmp_path / "out", label_field="grund_truth")
-    assert export(dataset, path=tmp_path / "out", label_field="detections").processed == 12
+        ids.export(dataset, path=tmp_path / "out", label_field="grund_truth")
+    assert ids.export(dataset, path=tmp_path / "out", label_field="detections").processed == 12
 
 
 def test_classes_can_be_chosen(dataset: Any, tmp_path: Path) -> None:
     import yaml
 
     fill(dataset, tmp_path / "in")
-    report = export(dataset, path=tmp_path / "out", classes=("dog", "bird"))
+    report = ids.export(dataset, path=tmp_path / "out", classes=("dog", "bird"))
     assert yaml.safe_load((tmp_path / "out/dataset.yaml").read_text())["names"] == {0: "dog", 1: "bird"}
     assert report.outputs["objects"] == 3
     assert "17 objects were left out: of another class" in str(report)
     with pytest.raises(UsageError, match="cat, dog"):
-        export(dataset, path=tmp_path / "out2", classes=("doog",))
+        ids.export(dataset, path=tmp_path / "out2", classes=("doog",))
 
 
 def test_images_without_value_are_kept_or_skipped(dataset: Any, tmp_path: Path) -> None:
     fill(dataset, tmp_path / "in")
     dataset.limit(2).clear_sample_field("ground_truth")
-    report = export(dataset, path=tmp_path / "out")
+    report = ids.export(dataset, path=tmp_path / "out")
     assert report.processed == 12
     assert "unlabeled='skip'" in str(report)
-    report = export(dataset, path=tmp_path / "out2", unlabeled="skip")
+    report = ids.export(dataset, path=tmp_path / "out2", unlabeled="skip")
     assert report.processed == 10
     assert report.rejected == {"no label": 2}
 
@@ -551,7 +550,7 @@ def test_one_bad_image_does_not_stop_the_others(dataset: Any, tmp_path: Path) ->
     fill(dataset, tmp_path / "in")
     (tmp_path / "in/photo 2.jpg").write_bytes(b"no image")
     (tmp_path / "in/photo 4.jpg").unlink()
-    report = export(dataset, path=tmp_path / "out")
+    report = ids.export(dataset, path=tmp_path / "out")
     assert report.processed == 10
     assert len(report.failed) == 2
     assert "not_an_image" in str(report)
@@ -569,7 +568,7 @@ def test_boxes_past_the_edge_are_clipped(dataset: Any, tmp_path: Path) -> None:
     path = write_photo(tmp_path / "a.jpg")
     dataset.add_sample(fo.Sample(filepath=str(path), ground_truth=fo.Detections(detections=odd)))
     for format, masks in (("yolo", False), ("yolo", True), ("coco", True), ("voc", False), ("segmentation", True)):
-        report = export(dataset, path=tmp_path / f"{format}{masks}", format=format, masks=format != "voc" and masks)
+        report = ids.export(dataset, path=tmp_path / f"{format}{masks}", format=format, masks=format != "voc" and masks)
         assert report.outputs["objects"] == 2
         assert "3 objects were left out" in str(report)
 
@@ -579,7 +578,7 @@ def test_missing_masks_are_not_made_up(dataset: Any, tmp_path: Path) -> None:
     sample = dataset.first()
     sample.ground_truth.detections[0].mask = None
     sample.save()
-    report = export(dataset, path=tmp_path / "out", masks=True)
+    report = ids.export(dataset, path=tmp_path / "out", masks=True)
     assert report.processed == 11
     assert "no instance mask" in str(report)
 
@@ -604,7 +603,7 @@ def test_credits_licences_and_lineage(dataset: Any, tmp_path: Path) -> None:
     made["source"] = fo.DynamicEmbeddedDocument(kind="composed")
     made["lineage"] = fo.DynamicEmbeddedDocument(parents=[parents[0], parents[11]], stage="compose", key="k1", seed=5)
     dataset.add_sample(made)
-    export(dataset, path=tmp_path / "out")
+    ids.export(dataset, path=tmp_path / "out")
     rows = list(csv.DictReader((tmp_path / "out/CREDITS.csv").open()))
     assert len(rows) == 14  # the composed image credits two
     composed = [row for row in rows if "made_" in row["file"]]
@@ -622,11 +621,11 @@ def test_credits_licences_and_lineage(dataset: Any, tmp_path: Path) -> None:
     for path in files(tmp_path / "out"):
         if path.endswith((".md", ".json", ".jsonl", ".csv", ".yaml")):
             assert str(tmp_path) not in (tmp_path / "out" / path).read_text(), path
-    report = export(dataset, path=tmp_path / "free", only_licenses=("cc-by", "cc0"))
+    report = ids.export(dataset, path=tmp_path / "free", only_licenses=("cc-by", "cc0"))
     assert report.processed == 6
     assert report.rejected == {"licence cc-by-nc-4.0": 5, "licence unknown": 1, "licence CC BY 4.0 + unknown": 1}
     with pytest.raises(EmptyViewError, match=r"cc-by-nc-4.0"):
-        export(dataset, path=tmp_path / "none", only_licenses=("mit",))
+        ids.export(dataset, path=tmp_path / "none", only_licenses=("mit",))
 
 
 def test_the_card_shows_what_was_done(dataset: Any, photos: Path, tmp_path: Path) -> None:
@@ -635,7 +634,7 @@ def test_the_card_shows_what_was_done(dataset: Any, photos: Path, tmp_path: Path
     ids.ingest(dataset, photos)
     set_field(dataset, "quality.score", [i / len(dataset) for i in range(len(dataset))])
     set_field(dataset, "caption", [f"photo {i}" for i in range(len(dataset))])
-    export(dataset, path=tmp_path / "out", format="captions")
+    ids.export(dataset, path=tmp_path / "out", format="captions")
     text = (tmp_path / "out/README.md").read_text()
     matter = yaml.safe_load(text.split("---")[1])
     assert matter["pretty_name"] == dataset.name
@@ -653,4 +652,4 @@ def test_videos_are_refused(dataset: Any, tmp_path: Path) -> None:
 
     dataset.add_sample(fo.Sample(filepath=str(tmp_path / "a.mp4")))
     with pytest.raises(UsageError, match="only images"):
-        export(dataset, path=tmp_path / "out")
+        ids.export(dataset, path=tmp_path / "out")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fiftyone_idsynth.exporting.export import export
+import fiftyone_idsynth as ids
 from fiftyone_idsynth.exporting.polygons import polygons_to_mask
 
 
@@ -31,7 +31,7 @@ def test_raccoons(dataset: Any, shared: Path, tmp_path: Path, format: str) -> No
         [fo.Sample(filepath=str(p), tags=[tags[i % 4]], ground_truth=fo.Detections(detections=labels[p.name]))
          for i, p in enumerate(paths)], progress=False,
     )  # fmt: skip
-    report = export(dataset, path=tmp_path / "out", format=format)
+    report = ids.export(dataset, path=tmp_path / "out", format=format)
     assert report.outputs["images"] == {"train": 45, "val": 15}
     assert report.outputs["objects"] == sum(len(labels[p.name]) for p in paths)
     assert not report.failed
@@ -54,10 +54,10 @@ def test_instances_of_coco(dataset: Any, shared: Path, tmp_path: Path) -> None:
         samples.append(fo.Sample(filepath=str(path), ground_truth=label))
     dataset.add_samples(samples, progress=False)
     for format in ("yolo", "segmentation"):
-        report = export(dataset, path=tmp_path / format, format=format, masks=True)
+        report = ids.export(dataset, path=tmp_path / format, format=format, masks=True)
         assert report.processed == 25
         assert not report.failed
-    export(dataset, path=tmp_path / "coco", format="coco", masks=True)
+    ids.export(dataset, path=tmp_path / "coco", format="coco", masks=True)
     content = json.loads((tmp_path / "coco/train/labels.json").read_text())
     sizes = {image["id"]: (image["width"], image["height"]) for image in content["images"]}
     differences = []

@@ -184,3 +184,16 @@ def test_the_object_ratio_follows_masks_polygons_and_segmentations(tmp_path):
     assert object_ratio({"p.polylines.points": triangle}) == pytest.approx(0.5, abs=0.01)
     with pytest.raises(RefusedImage, match="missing_mask"):
         object_ratio(detections([full], [str(tmp_path / "gone.png")]))
+
+
+def test_the_documentation_lists_every_measure_and_threshold_as_it_is() -> None:
+    from pathlib import Path
+
+    from fiftyone_idsynth.quality.rating import MEASURES, OBJECT_RATIOS, THRESHOLDS
+
+    text = (Path(__file__).parents[2] / "docs" / "quality.md").read_text(encoding="utf-8")
+    for name, m in MEASURES.items():
+        assert f"| `{name}` | {m.help} | {m.good:g} | {m.bad:g} | {m.weight:g} | `{m.issue}` |" in text
+    for task, threshold in THRESHOLDS.items():
+        low, high = OBJECT_RATIOS[task]
+        assert f"| {task} | {threshold:g} | {low:g} to {high:g} |" in text
