@@ -66,11 +66,19 @@ def test_a_stage_from_the_shell(idsynth: Any, dataset: Any, photos: Path) -> Non
         (["export", "{dataset}"], 2, "PATH"),
     ],
 )
-def test_wrong_input_is_one_clear_error(idsynth: Any, dataset: Any, arguments: list, code: int, message: str) -> None:
-    shown = idsynth(*(a.format(dataset=dataset.name) for a in arguments))
-    assert shown.returncode == code, shown.stderr
-    assert message in shown.stderr
-    assert "Traceback" not in shown.stderr
+def test_wrong_input_is_one_clear_error(
+    dataset: Any, arguments: list, code: int, message: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    from fiftyone_idsynth.cli import entry
+
+    monkeypatch.setattr(sys, "argv", ["idsynth", *(a.format(dataset=dataset.name) for a in arguments)])
+    with pytest.raises(SystemExit) as stopped:
+        entry()
+    shown = capsys.readouterr()
+    assert stopped.value.code == code, shown.err
+    assert message in shown.err
+    assert "Traceback" not in shown.err
+    assert dataset.list_runs() == []
 
 
 def test_a_recipe_runs_and_the_second_run_does_nothing(
