@@ -54,6 +54,7 @@ _ALL = (
     # LINEAGE
     Field("lineage", "document", "What made the image and from what"),
     Field("lineage.parents", "list[str]", "Ids of the samples it was made from; relatives never cross a split"),
+    Field("lineage.shared", "list[str]", "Ids of samples it was also made from that all splits may use: no relatives"),
     Field("lineage.stage", "str", "The stage that made it"),
     Field("lineage.run", "str", "The key of that run in the dataset's runs"),
     Field("lineage.key", "str", "Unique key of the made image within its dataset: making it again gives the same key"),

@@ -66,8 +66,8 @@ def deduplicate(
 
     Relatives made on purpose are not near duplicates of one another, however alike: an image and what was made from
     it, directly or not, and images that were made from the same one, such as the blending modes of one composed layout
-    or the variants of one photograph (``lineage.stage`` and ``lineage.parents`` tell; copies of a photograph count as
-    that photograph). Files with the same content are exact duplicates all the same.
+    or the variants of one photograph (``lineage`` tells; copies of a photograph count as that photograph). Files with
+    the same content are exact duplicates all the same.
 
     The outcome depends on the images and their lineage alone, not on earlier runs: what this stage rejected takes part
     again as long as the image it lost to does, and comes back if it is no duplicate any more (another threshold, a
@@ -217,13 +217,15 @@ class _Table:
 
 
 def _parents(dataset: fo.Dataset) -> dict[str, list[str]]:
-    """The parents of every made sample of a dataset: the one between two samples of a view need not be in the view."""
+    """What every made sample of a dataset was made from: the one between two samples of a view may lie outside it."""
     from fiftyone import ViewField as F
 
-    if not (dataset.has_field("lineage.stage") and dataset.has_field("lineage.parents")):
+    names = [name for name in ("lineage.parents", "lineage.shared") if dataset.has_field(name)]
+    if not names or not dataset.has_field("lineage.stage"):
         return {}
-    made = dataset.match(F("lineage.stage") != None)  # noqa: E711 (an expression of the database)
-    return {i: parents for i, parents in zip(*made.values(["id", "lineage.parents"]), strict=True) if parents}
+    ids, *columns = dataset.match(F("lineage.stage") != None).values(["id", *names])  # noqa: E711 (an expression)
+    found = {i: [p for its in row for p in its or ()] for i, *row in zip(ids, *columns, strict=True)}
+    return {i: parents for i, parents in found.items() if parents}
 
 
 def _write(run: Run, table: _Table, groups: Groups) -> dict[str, Any]:

@@ -180,6 +180,7 @@ class ComposeWorker(Worker):
     def _lineage(self, layout: Layout, order: Order) -> dict[str, Any]:
         used = {name: self.ingredients[name] for name in [p.cutout for p in layout.placements] + [layout.background]}
         parents = list(dict.fromkeys(one.sample_id for one in used.values() if not one.shared))
+        shared = list(dict.fromkeys(one.sample_id for one in used.values() if one.shared))
         files = [
             {"name": name, "path": one.path, "sample_id": one.sample_id, "label_id": one.label_id}
             for name, one in used.items()
@@ -191,7 +192,12 @@ class ComposeWorker(Worker):
             "layout": layout.as_dict(),
             "files": files,
         }
-        return {"parents": parents, "seed": image_seed(self.seed, order.index), "params": params}
+        return {
+            "parents": parents,
+            **({"shared": shared} if shared else {}),
+            "seed": image_seed(self.seed, order.index),
+            "params": params,
+        }
 
 
 def remake(params: Mapping[str, Any], blending: BlendMode | None = None) -> np.ndarray:
