@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 import platform
@@ -107,25 +108,29 @@ def _database() -> Finding:
     return Finding("fine", "database", f"answers, {count} datasets, {where}")
 
 
+@functools.cache
+def _imported_torch() -> subprocess.CompletedProcess[str]:
+    """Imports torch and torchvision in a process of its own: a broken pair can crash the one it is imported in."""
+    command = (
+        "import torch, torchvision; print(torch.__version__, torchvision.__version__, sep=' and ');"
+        "print(torch.cuda.get_device_name(0) if torch.cuda.is_available() else "
+        "'Apple MPS' if torch.backends.mps.is_available() else '')"
+    )
+    return subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, timeout=300, check=False)
+
+
 def _torch() -> Finding:
-    command = "import torch, torchvision; print(torch.__version__, torchvision.__version__)"
-    shown = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, timeout=300, check=False)
+    shown = _imported_torch()
     if shown.returncode:
-        return Finding(
-            "broken", "torch and torchvision", (shown.stderr.strip().splitlines() or ["they cannot be imported"])[-1],
-            "install both together from the same place: pip install --force-reinstall torch torchvision",
-        )  # fmt: skip
-    return Finding("fine", "torch and torchvision", " and ".join(shown.stdout.split()))
+        problem = (shown.stderr.strip().splitlines() or ["they cannot be imported"])[-1]
+        remedy = "install both together from the same place: pip install --force-reinstall torch torchvision"
+        return Finding("broken", "torch and torchvision", problem, remedy)
+    return Finding("fine", "torch and torchvision", shown.stdout.splitlines()[0])
 
 
 def _gpu() -> Finding:
-    command = (
-        "import torch; print(torch.cuda.get_device_name(0) if torch.cuda.is_available() else "
-        "'Apple MPS' if torch.backends.mps.is_available() else '')"
-    )
-    shown = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, timeout=300, check=False)
-    name = shown.stdout.strip()
-    if shown.returncode or not name:
+    name = "" if _imported_torch().returncode else "".join(_imported_torch().stdout.splitlines()[1:]).strip()
+    if not name:
         return Finding("missing", "GPU", "none", "models run on the CPU: right, but slowly")
     return Finding("fine", "GPU", name)
 

@@ -118,17 +118,23 @@ def test_a_folder_that_cannot_be_written_fails_with_exit_code_1(
     assert "Traceback" not in shown.stderr
 
 
-def test_doctor_and_the_plugin_link(idsynth: Any) -> None:
-    from fiftyone_idsynth.plugin import install_plugin, installed
-
+def test_doctor_finds_nothing_broken_here(idsynth: Any) -> None:
     shown = idsynth("doctor")
     assert shown.returncode == 0, shown.stdout
     assert "ok       FiftyOne: 1." in shown.stdout
     assert "ok       database: answers" in shown.stdout
-    shown = idsynth("install-plugin")
-    assert shown.returncode == 0, shown.stderr
+    assert "ok       torch and torchvision: " in shown.stdout
+
+
+def test_the_plugin_link(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    from fiftyone_idsynth.cli import entry
+    from fiftyone_idsynth.plugin import install_plugin, installed
+
+    monkeypatch.setattr(sys, "argv", ["idsynth", "install-plugin"])
+    entry()
+    assert "press `" in capsys.readouterr().out
     assert installed() is not None
-    assert idsynth("install-plugin").returncode == 0, "doing it again is fine"
+    assert install_plugin().is_symlink(), "doing it again is fine"
     target = install_plugin(copy=True)
     assert not target.is_symlink()
     assert (target / "operators" / "form.py").is_file()
@@ -136,7 +142,10 @@ def test_doctor_and_the_plugin_link(idsynth: Any) -> None:
     target.unlink()
     target.mkdir()
     (target / "mine.txt").write_text("something else")
-    assert "is not this plugin" in idsynth("install-plugin").stderr
+    with pytest.raises(SystemExit) as stopped:
+        entry()
+    assert stopped.value.code == 2
+    assert "is not this plugin" in capsys.readouterr().err
     (target / "mine.txt").unlink()
     target.rmdir()
 

@@ -236,6 +236,7 @@ def test_a_database_that_goes_away_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     code = GONE.format(tests=str(tests), root=str(tests.parents[1]), folder=str(tmp_path / "photos"))
     environment = {**os.environ, "SLOW": "0.5", "FIFTYONE_DATABASE_DIR": str(tmp_path / "database")}
+    environment.pop("FIFTYONE_PRIVATE_DATABASE_PORT", None)  # how FiftyOne's children find the server of this process
     command = [sys.executable, "-c", code]
     shown = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert "CAUGHT" in shown.stdout, shown.stdout + shown.stderr
