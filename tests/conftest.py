@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -14,14 +15,21 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from fiftyone_idsynth.doctor import mongod_path  # noqa: E402
+from tests.database import PrivateDatabase  # noqa: E402
+
 _PRIVATE = Path(tempfile.mkdtemp(prefix="idsynth-tests-"))
 atexit.register(shutil.rmtree, _PRIVATE, ignore_errors=True)
 
-# FiftyOne reads these when it is imported.
+# FiftyOne reads these when it is imported. Where it has no mongod, the user's server is used, with a database apart.
+if mongod_path() is not None:
+    os.environ["FIFTYONE_DATABASE_URI"] = PrivateDatabase(_PRIVATE / "database").uri
 os.environ.update(
     FIFTYONE_DO_NOT_TRACK="true",
-    FIFTYONE_DATABASE_DIR=str(_PRIVATE / "database"),
     FIFTYONE_DATABASE_NAME=f"idsynth-test-{uuid.uuid4().hex[:8]}",
+    FIFTYONE_DATABASE_VALIDATION="false",
     FIFTYONE_DEFAULT_DATASET_DIR=str(_PRIVATE / "datasets"),
     FIFTYONE_PLUGINS_DIR=str(_PRIVATE / "plugins"),
     IDSYNTH_MEDIA_DIR=str(_PRIVATE / "media"),
@@ -60,8 +68,8 @@ def shared() -> Path:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Drops the private database where it lies on a server of the user's."""
-    if os.environ.get("FIFTYONE_DATABASE_URI"):
+    """Drops the database apart where it lies on a server of the user's."""
+    if mongod_path() is None and "fiftyone" in sys.modules:
         import fiftyone.core.odm as foo
 
         foo.get_db_conn().client.drop_database(os.environ["FIFTYONE_DATABASE_NAME"])

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-import fiftyone as fo
 import pytest
 
 import fiftyone_idsynth as ids
@@ -16,13 +14,11 @@ import fiftyone_idsynth as ids
 
 @pytest.fixture
 def idsynth() -> Any:
-    """Runs ``idsynth`` in a process of its own, on this process's database server."""
-    address = fo.core.odm.get_db_conn().client.address
-    environment = {**os.environ, "FIFTYONE_DATABASE_URI": f"mongodb://{address[0]}:{address[1]}"}
+    """Runs ``idsynth`` in a process of its own."""
 
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "fiftyone_idsynth.cli", *map(str, arguments)]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
     return run
 

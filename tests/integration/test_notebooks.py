@@ -10,13 +10,10 @@ NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebook(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_notebook(path: Path, tmp_path: Path) -> None:
     nbclient = pytest.importorskip("nbclient", reason="needs the extra 'dev'")
-    import fiftyone as fo
     import nbformat
 
-    address = fo.core.odm.get_db_conn().client.address
-    monkeypatch.setenv("FIFTYONE_DATABASE_URI", f"mongodb://{address[0]}:{address[1]}")
     notebook = nbformat.read(path, as_version=4)
     nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
     text = "".join(
