@@ -654,11 +654,15 @@ def _made_for_nothing(reference: Any) -> Iterator[None]:
 
 
 def _execute(run: Run, function: Callable[[], Report]) -> Report:
+    from pymongo.errors import ConnectionFailure
+
     record = _Record(run)
     token = _current.set(run)
     try:
         report = function()
     except BaseException as error:
+        if isinstance(error, ConnectionFailure):  # a record cannot be written either
+            raise
         with contextlib.suppress(Exception):  # the failure itself is what the user must see
             if isinstance(error, UsageError):
                 record.discard()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -142,7 +143,7 @@ def ingest(
         a :class:`~fiftyone_idsynth.stage.Report`; ``outputs["refused"]`` lists refused files
     """
     from .. import fields
-    from ..engine import batched, process
+    from ..engine import batched, process, saving
     from ..engine.local import available_cpus
     from ..media import media_store
 
@@ -162,14 +163,13 @@ def ingest(
         fresh = _changed(dataset, source, recursive, options, run, bar)
         batches = batched(fresh, batch_size)
         workers = num_workers or available_cpus()
-        try:
-            for outcomes in process(worker, batches, num_workers=workers, engine=engine):
+        results = process(worker, batches, num_workers=workers, engine=engine)
+        with closing(results), saving(writer.write):
+            for outcomes in results:
                 for outcome in outcomes:
                     writer.take(outcome)
                 run.processed(len(outcomes))
                 bar.update(len(outcomes))
-        finally:
-            writer.write()
     listed = [f"{file}: {why}" for file, (_, why) in run.remembered.get("refused", {}).items()]
     if len(listed) > MAX_LISTED_REFUSALS:
         listed = [*listed[:MAX_LISTED_REFUSALS], f"and {len(listed) - MAX_LISTED_REFUSALS} more"]

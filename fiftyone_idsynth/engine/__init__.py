@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,18 @@ if TYPE_CHECKING:
     import fiftyone as fo
     from fiftyone.core.collections import SampleCollection
 
-__all__ = ["Item", "NewSample", "Outcome", "Task", "Worker", "batched", "create_samples", "process", "update_samples"]
+__all__ = [
+    "Item",
+    "NewSample",
+    "Outcome",
+    "Task",
+    "Worker",
+    "batched",
+    "create_samples",
+    "process",
+    "saving",
+    "update_samples",
+]
 
 _WRITE_EVERY_SAMPLES = 500
 _WRITE_EVERY_SECONDS = 5.0
@@ -72,18 +83,16 @@ def update_samples(
     buffer = _Buffer(dataset, done)
     with run.progress(len(ids)) as bar:
         batches = batched(_pending(dataset, ids, worker, run, done, bar), batch_size)
-        with closing(process(worker, batches, num_workers=num_workers, engine=engine)) as results:
-            try:
-                for outcomes in results:
-                    for outcome in outcomes:
-                        if outcome.result is not None:
-                            buffer.add(outcome.item, outcome.result)
-                        else:
-                            run.failed(outcome.item.filepath, str(outcome.refused or outcome.error))
-                    run.processed(len(outcomes))
-                    bar.update(len(outcomes))
-            finally:
-                buffer.write()
+        results = process(worker, batches, num_workers=num_workers, engine=engine)
+        with closing(results), saving(buffer.write):
+            for outcomes in results:
+                for outcome in outcomes:
+                    if outcome.result is not None:
+                        buffer.add(outcome.item, outcome.result)
+                    else:
+                        run.failed(outcome.item.filepath, str(outcome.refused or outcome.error))
+                run.processed(len(outcomes))
+                bar.update(len(outcomes))
 
 
 def create_samples(
@@ -114,23 +123,41 @@ def create_samples(
     if "lineage.key" not in dataset.list_indexes():
         dataset.create_index("lineage.key")
     added: list[NewSample] = []
+
+    def write() -> None:
+        _add(dataset, added, run)
+        added.clear()
+
     with run.progress(total) as bar:
         batches = batched(_unmade(dataset, tasks, run, bar), batch_size)
-        with closing(process(worker, batches, num_workers=num_workers, engine=engine)) as results:
-            try:
-                for outcomes in results:
-                    for outcome in outcomes:
-                        if outcome.result is None:
-                            run.failed(outcome.item.keys[0], str(outcome.refused or outcome.error))
-                        else:
-                            added += outcome.result
-                    run.processed(len(outcomes))
-                    bar.update(len(outcomes))
-                    if len(added) >= _WRITE_EVERY_SAMPLES // 5:
-                        _add(dataset, added, run)
-                        added = []
-            finally:
-                _add(dataset, added, run)
+        results = process(worker, batches, num_workers=num_workers, engine=engine)
+        with closing(results), saving(write):
+            for outcomes in results:
+                for outcome in outcomes:
+                    if outcome.result is None:
+                        run.failed(outcome.item.keys[0], str(outcome.refused or outcome.error))
+                    else:
+                        added += outcome.result
+                run.processed(len(outcomes))
+                bar.update(len(outcomes))
+                if len(added) >= _WRITE_EVERY_SAMPLES // 5:
+                    write()
+
+
+@contextmanager
+def saving(write: Callable[[], None]) -> Iterator[None]:
+    """Writes what was computed at the end, also when something fails, unless it is the database that fails."""
+    from pymongo.errors import PyMongoError
+
+    try:
+        yield
+    except PyMongoError:
+        raise
+    except BaseException:
+        write()
+        raise
+    else:
+        write()
 
 
 def file_stamp(path: str) -> list[Any]:

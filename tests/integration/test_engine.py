@@ -233,7 +233,7 @@ def test_a_database_that_goes_away_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     server = PrivateDatabase(tmp_path / "database")
     code = GONE.format(tests=str(tests), root=str(tests.parents[1]), folder=str(tmp_path / "photos"))
-    environment = {**os.environ, "SLOW": "0.5", "FIFTYONE_DATABASE_URI": server.uri}
+    environment = {**os.environ, "SLOW": "0.5", "FIFTYONE_DATABASE_URI": f"{server.uri}/?serverSelectionTimeoutMS=3000"}
     child = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
     assert child.stdout.readline() == "READY\n"
