@@ -26,6 +26,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from tests.database import PrivateDatabase
+
 MODES = ("none", "gaussian", "motion", "poisson")
 
 
@@ -114,8 +116,9 @@ def main() -> None:
     size = (options.size[0], options.size[1])
     with tempfile.TemporaryDirectory(prefix="idsynth-benchmark-") as root:
         # FiftyOne reads these when it is imported: the benchmark has a database and media of its own.
+        server = PrivateDatabase(Path(root) / "database")
         os.environ.update(
-            FIFTYONE_DO_NOT_TRACK="true", FIFTYONE_DATABASE_DIR=f"{root}/database", FIFTYONE_DATABASE_NAME="benchmark",
+            FIFTYONE_DO_NOT_TRACK="true", FIFTYONE_DATABASE_URI=server.uri, FIFTYONE_DATABASE_VALIDATION="false",
             IDSYNTH_MEDIA_DIR=f"{root}/media", FIFTYONE_SHOW_PROGRESS_BARS="false",
         )  # fmt: skip
         worker = make_worker(Path(root) / "photos", Path(root) / "store", size)
@@ -129,6 +132,7 @@ def main() -> None:
                 rendering[mode].append(time_rendering(worker, mode, options.count))
                 making[mode].append(time_making(worker, mode, options.count, start))
         seconds, images = time_stage(Path(root) / "photos", options.count, size)
+        server.stop()
     load = os.getloadavg()[0]
     print(f"{platform.machine()}, {os.cpu_count()} processors, load {load:.1f}; canvas {size[0]} x {size[1]}")
     print(f"{'mode':<10}{'rendering ms':>14}{'made images/s':>15}{'time / none':>13}")

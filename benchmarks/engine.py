@@ -30,6 +30,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from tests.database import PrivateDatabase
+
 RECIPE = """
 dataset: engine-benchmark-recipe
 stages:
@@ -153,10 +155,11 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3)
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="idsynth-engine-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     os.environ.update(
-        FIFTYONE_DO_NOT_TRACK="true", FIFTYONE_DATABASE_DIR=str(folder / "db"), IDSYNTH_MEDIA_DIR=str(folder / "media")
-    )
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)  # runs after FiftyOne has stopped its database
+        FIFTYONE_DO_NOT_TRACK="true", FIFTYONE_DATABASE_URI=PrivateDatabase(folder / "database").uri,
+        FIFTYONE_DATABASE_VALIDATION="false", IDSYNTH_MEDIA_DIR=str(folder / "media"),
+    )  # fmt: skip
     paths = make_photos(folder, arguments.photos)
     compare(paths, arguments.repeat)
     run_twice(folder)

@@ -65,12 +65,12 @@ def read_credits(dataset: fo.Dataset, ids: Iterable[str]) -> dict[str, list[Cred
     parents: dict[str, list[str]] = {}
     schema = dataset.get_field_schema()
     names = list(FIELDS) if "source" in schema else []
-    paths = ["id", *(FIELDS[name] for name in names)] + (["lineage.parents"] if "lineage" in schema else [])
+    made_of = [path for path in ("lineage.parents", "lineage.shared") if dataset.has_field(path)]
+    paths = ["id", *(FIELDS[name] for name in names), *made_of]
     wanted = list(dict.fromkeys(ids))
     while wanted:
         for sample_id, *values in zip(*dataset.select(wanted).values(paths), strict=True):
-            if "lineage" in schema:
-                parents[sample_id] = values.pop() or []
+            parents[sample_id] = [parent for _ in made_of for parent in values.pop() or []]
             own[sample_id] = Credit(**{name: str(value) for name, value in zip(names, values, strict=True) if value})
         missing = [sample_id for sample_id in wanted if sample_id not in own]
         own.update(dict.fromkeys(missing, Credit()))

@@ -601,7 +601,10 @@ def test_credits_licences_and_lineage(dataset: Any, tmp_path: Path) -> None:
     parents = dataset.values("id")
     made = fo.Sample(filepath=str(write_photo(tmp_path / "made.png", 77)), tags=["train"], ground_truth=fo.Detections())
     made["source"] = fo.DynamicEmbeddedDocument(kind="composed")
-    made["lineage"] = fo.DynamicEmbeddedDocument(parents=[parents[0], parents[11]], stage="compose", key="k1", seed=5)
+    made["lineage"] = fo.DynamicEmbeddedDocument(
+        parents=[parents[0]], shared=[parents[11]], stage="compose", key="k1", seed=5
+    )
+    fields.declare(dataset, "lineage")
     dataset.add_sample(made)
     ids.export(dataset, path=tmp_path / "out")
     rows = list(csv.DictReader((tmp_path / "out/CREDITS.csv").open()))
@@ -616,7 +619,9 @@ def test_credits_licences_and_lineage(dataset: Any, tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (tmp_path / "out/lineage.jsonl").read_text().splitlines()]
     assert len(lines) == 13
     last = next(line for line in lines if "made_" in line["file"])
-    assert last["lineage"] == {"parents": [parents[0], parents[11]], "stage": "compose", "key": "k1", "seed": 5}
+    assert last["lineage"] == {
+        "parents": [parents[0]], "shared": [parents[11]], "stage": "compose", "key": "k1", "seed": 5,
+    }  # fmt: skip
     assert (tmp_path / "out" / last["file"]).exists()
     for path in files(tmp_path / "out"):
         if path.endswith((".md", ".json", ".jsonl", ".csv", ".yaml")):
