@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -62,7 +63,7 @@ class NewSample:
     tags: list[str] = field(default_factory=list)
 
 
-class Worker:
+class Worker(abc.ABC):
     """The per-image work of a stage. Picklable; the engine does everything around it.
 
     Attributes:
@@ -84,6 +85,7 @@ class Worker:
     def setup(self) -> None:
         """Loads what is needed, once per process."""
 
+    @abc.abstractmethod
     def __call__(self, items: Sequence[Any]) -> Sequence[Any]:
         """Works on a batch.
 
@@ -94,7 +96,6 @@ class Worker:
             for each item a dictionary of field paths and values, or for each task a list of :class:`NewSample`; a
             :class:`~fiftyone_idsynth.errors.RefusedImage` in its place says why there is none
         """
-        raise RefusedImage("not_implemented", type(self).__name__)
 
 
 @dataclass

@@ -7,6 +7,7 @@ database, and memory stays flat.
 
 from __future__ import annotations
 
+import abc
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -38,7 +39,7 @@ class Found:
     pixels: np.ndarray | None = None
 
 
-class Format:
+class Format(abc.ABC):
     """A dataset format.
 
     Attributes:
@@ -82,21 +83,21 @@ class Format:
     def begin(self) -> None:
         """Writes what all splits share."""
 
+    @abc.abstractmethod
     def write(self, split: str, pictures: Iterable[Picture]) -> None:
         """Writes one split; the image files are moved into place."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def read(self, split: str) -> Iterator[Found]:
         """Reads one split back with FiftyOne's importer."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def read_classes(self, split: str) -> list[str]:
         """The classes as a reader of this split sees them."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def image_folder(self, split: str) -> Path:
         """The folder that holds a split's image files."""
-        raise NotImplementedError
 
     def image_path(self, picture: Picture) -> Path:
         """Where the image file of a picture is when it has been written."""
