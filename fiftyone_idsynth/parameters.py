@@ -101,10 +101,6 @@ class Parameter:
         return self.default is inspect.Parameter.empty
 
     @property
-    def is_execution(self) -> bool:
-        return self.name in EXECUTION_PARAMETERS
-
-    @property
     def is_samples(self) -> bool:
         return self.marker(SampleReference) is not None
 

@@ -223,12 +223,14 @@ def execute(run: Run, function: Callable[[], Report]) -> Report:
     except BaseException as error:
         if isinstance(error, ConnectionFailure):  # a record cannot be written either
             raise
-        with contextlib.suppress(Exception):  # the failure itself is what the user must see
+        try:
             if isinstance(error, UsageError):
                 record.discard()
             else:
                 interrupted = isinstance(error, KeyboardInterrupt)
                 record.finish(run.report(), "interrupted" if interrupted else f"failed: {error}")
+        except Exception as second:  # the first failure is what the user must see, with this one beside it
+            error.add_note(f"The failed run could not be recorded either: {second}")
         raise
     finally:
         _current.reset(token)
