@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from .credits import UNKNOWN, Credit, license_key
+from ..licenses import license_key
+from .credits import UNKNOWN, Credit
 from .lineage import public
 from .markup import link, markdown
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
@@ -93,20 +92,6 @@ def _collect(sample_id: str, own: dict[str, Credit], parents: dict[str, list[str
             found[credit] = None
         pending += reversed(above)
     return list(found)
-
-
-def license_key(license: str) -> str:
-    """The name of a licence in one spelling: ``"CC BY-SA 4.0"`` and ``"cc_by_sa-4.0"`` are ``"cc-by-sa-4.0"``."""
-    key = re.sub(r"[\s_/-]+", "-", license.strip().lower()).strip("-")
-    return re.sub(r"^(creative-commons|cc)-(?=.)", "cc-", key)
-
-
-def is_allowed(license: str, allowed: Iterable[str]) -> bool:
-    """Whether a licence is one of those allowed; a name without version (``cc-by``) allows every version of it, and
-    nothing else: ``cc-by`` does not allow ``cc-by-nc-4.0``."""
-    key = license_key(license)
-    unversioned = re.sub(r"-v?\d+(\.\d+)*$", "", key)
-    return bool(key) and any(license_key(name) in (key, unversioned) for name in allowed)
 
 
 def licenses_of(credits: Iterable[Credit]) -> str:

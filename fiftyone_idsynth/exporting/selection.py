@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from .. import fields
 from ..errors import EmptyViewError, FieldError, ParameterError, UsageError
+from ..licenses import is_allowed
 from ..samples import active, dataset_of, require_field
 from ..stage import current_run, fingerprint
 from .base import Format
 from .captions import TEXT_FIELDS, one_line
-from .credits import Credit, is_allowed, licenses_of, read_credits
+from .credits import Credit, licenses_of, read_credits
 
 if TYPE_CHECKING:
     from fiftyone.core.collections import SampleCollection

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from fiftyone_idsynth.exporting.card import CardFacts, Step, write_card
-from fiftyone_idsynth.exporting.credits import Credit, CreditedFile, credits_csv, credits_markdown, is_allowed
+from fiftyone_idsynth.exporting.credits import Credit, CreditedFile, credits_csv, credits_markdown
 from fiftyone_idsynth.exporting.lineage import public
 from fiftyone_idsynth.exporting.markup import link, markdown
 from fiftyone_idsynth.exporting.names import FileNames, file_stem
@@ -22,6 +22,7 @@ from fiftyone_idsynth.exporting.polygons import (
     polygons_to_mask,
     rle_to_mask,
 )
+from fiftyone_idsynth.licenses import is_allowed
 
 HOSTILE = "</pre><script>alert(1)</script> | [x](javascript:alert(1)) ![y](z) `code` **b**\n# title\n---"
 

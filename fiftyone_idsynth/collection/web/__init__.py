@@ -1,0 +1,1 @@
+"""Fetching from the web: politely, within deadlines, and never from private addresses."""
