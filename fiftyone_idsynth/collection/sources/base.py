@@ -114,7 +114,8 @@ class SourceError(IdsynthError):
 
     Args:
         reason: one of ``"blocked"``, ``"captcha"``, ``"layout_changed"``, ``"key_refused"``, ``"quota_used_up"``,
-            ``"no_network"``, ``"server_error"``, ``"robots"``, ``"refused"`` (the request itself), ``"unreadable"`` (a file)
+            ``"no_network"``, ``"server_error"``, ``"robots"``, ``"refused"`` (the request itself) or ``"unreadable"`` (a
+            file)
         detail: what was seen, with the value and the remedy
         suspend: seconds for which the source must be left alone
     """
@@ -236,7 +237,7 @@ class Source(abc.ABC):
         if status == 429:
             wait = _seconds(answer.headers.get("retry-after")) or HOUR
             detail = (
-                f"{title}: too many requests (429), asked to wait {wait:.0f} s. Try again later, or use fewer queries"
+                f"{title}: too many requests (429), wait {wait:.0f} s, then try again with fewer queries"
             )
             return SourceError("quota_used_up", detail + said, suspend=wait)
         if status in (401, 403) and self.about.kind == "search":
