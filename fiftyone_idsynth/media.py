@@ -172,23 +172,55 @@ def probe_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -
     """
     data = read_bytes(path)
     with _opened(data, max_pixels) as opened:
-        name, mode, size = opened.format or "", opened.mode, opened.size
-        frames = _frames(opened)
-        orientation = _orientation(opened)
+        probe = _probe(opened, data)
         with _refusing():
             opened.load()
+    fitting = os.path.splitext(path)[1].lower() in EXTENSIONS[probe.format] and _is_image_name(path)
+    if (probe.format in DISPLAYABLE or probe.format == "MPO") and not fitting:
+        probe.convert = ("wrong_extension", *probe.convert)
+    return probe
+
+
+def examine(
+    data: bytes, *, draft: tuple[int, int] | None = None, max_pixels: int = MAX_PIXELS
+) -> tuple[Probe, np.ndarray]:
+    """Decodes the content of an image file to its end and says what it is.
+
+    Args:
+        data: the content
+        draft (None): a size ``(width, height)`` to which a JPEG may be reduced while decoding, always to at least that
+        max_pixels (MAX_PIXELS): larger images are refused before they are decoded
+
+    Returns:
+        a :class:`Probe`, and the pixels as stored (not turned upright): uint8 array, height x width x 3
+
+    Raises:
+        RefusedImage: the content cannot be used
+    """
+    if not data:
+        raise RefusedImage("empty_file", "0 bytes")
+    with _opened(data, max_pixels) as opened:
+        probe = _probe(opened, data)
+        if draft is not None and opened.format == "JPEG" and opened.mode in ("L", "RGB", "YCbCr"):
+            opened.draft("RGB", draft)
+        with _refusing():
+            opened.load()
+            return probe, np.asarray(_to_mode(opened, "RGB"))
+
+
+def _probe(opened: PILImage.Image, data: bytes) -> Probe:
+    """What can be said before the picture is decoded."""
+    name, mode = opened.format or "", opened.mode
     reasons = []
     if name not in DISPLAYABLE and name != "MPO":
         reasons.append(f"{name.lower()}_format")
-    elif os.path.splitext(path)[1].lower() not in EXTENSIONS[name] or not _is_image_name(path):
-        reasons.append("wrong_extension")
     if mode in ("CMYK", "YCCK", "LAB", "HSV", "YCbCr"):
         reasons.append("cmyk" if mode in ("CMYK", "YCCK") else f"{mode.lower()}_colours")
     if mode.startswith("I") or mode == "F":
         reasons.append("more_than_8_bits")
-    if frames > 1 and name != "MPO":
+    if _frames(opened) > 1 and name != "MPO":
         reasons.append("animated")
-    width, height = size if orientation < 5 else size[::-1]
+    width, height = opened.size if _orientation(opened) < 5 else opened.size[::-1]
     channels = {"1": 1, "L": 1, "LA": 2, "RGBA": 4, "CMYK": 3}.get(mode, 3)
     return Probe(hashlib.sha256(data).hexdigest(), name, width, height, channels, tuple(reasons))
 
@@ -388,7 +420,11 @@ def clean_copy(path: str | os.PathLike[str]) -> tuple[bytes, str]:
     Returns:
         the content and its extension
     """
-    data = read_bytes(path)
+    return clean_bytes(read_bytes(path))
+
+
+def clean_bytes(data: bytes) -> tuple[bytes, str]:
+    """Returns the content of an image file without personal metadata; see :func:`clean_copy`."""
     with _opened(data, MAX_PIXELS) as opened:
         name, upright = opened.format, _orientation(opened) == 1
         plain = opened.mode in ("1", "L", "LA", "P", "RGB", "RGBA") and _frames(opened) == 1
@@ -396,9 +432,9 @@ def clean_copy(path: str | os.PathLike[str]) -> tuple[bytes, str]:
         return strip_jpeg(data), ".jpg"
     if name == "PNG" and upright and plain:
         return strip_png(data), ".png"
-    image = decode_image(data, path=str(path))
+    image = decode_image(data)
     if image.has_alpha:
-        image = decode_image(data, path=str(path), mode="RGBA")
+        image = decode_image(data, mode="RGBA")
     ext = ".jpg" if name in ("JPEG", "MPO") else ".png"
     return encode_image(image.pixels, ext), ext
 

@@ -114,8 +114,7 @@ class SourceError(IdsynthError):
 
     Args:
         reason: one of ``"blocked"``, ``"captcha"``, ``"layout_changed"``, ``"key_refused"``, ``"quota_used_up"``,
-            ``"no_network"``, ``"server_error"``, ``"robots"``, ``"refused"`` (the request itself) or ``"unreadable"`` (a
-            file)
+            ``"no_network"``, ``"server_error"``, ``"robots"``, ``"refused"`` (the request), ``"unreadable"`` (a file)
         detail: what was seen, with the value and the remedy
         suspend: seconds for which the source must be left alone
     """
@@ -236,9 +235,7 @@ class Source(abc.ABC):
         said = f" It says: {answer.text.strip()[:200]!r}" if answer.body and self.about.kind == "api" else ""
         if status == 429:
             wait = _seconds(answer.headers.get("retry-after")) or HOUR
-            detail = (
-                f"{title}: too many requests (429), wait {wait:.0f} s, then try again with fewer queries"
-            )
+            detail = f"{title}: too many requests (429), wait {wait:.0f} s, then try again with fewer queries"
             return SourceError("quota_used_up", detail + said, suspend=wait)
         if status in (401, 403) and self.about.kind == "search":
             return SourceError("blocked", f"{title} refuses to answer ({status}); it is left alone for a day", DAY)
