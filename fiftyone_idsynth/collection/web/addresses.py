@@ -148,7 +148,7 @@ def split_url(url: str) -> tuple[str, str, int]:
     from urllib3.exceptions import LocationParseError
     from urllib3.util import parse_url
 
-    shown = url if len(url) <= 200 else url[:200] + "..."
+    shown = re.sub(r"//[^/?#]*@", "//", url[:200])
     try:
         parsed = parse_url(url)
     except LocationParseError:
@@ -156,7 +156,7 @@ def split_url(url: str) -> tuple[str, str, int]:
     if parsed.scheme not in _DEFAULT_PORTS or "://" not in url:
         raise FetchError("bad_url", f"{shown!r}: only http and https addresses are fetched")
     if parsed.auth is not None:
-        raise FetchError("bad_url", f"an address on {parsed.host} with a user name or password in it is not fetched")
+        raise FetchError("bad_url", f"{shown!r} has a user name or password in it: such addresses are not fetched")
     if not parsed.host:
         raise FetchError("bad_url", f"{shown!r} names no host")
     port = _DEFAULT_PORTS[parsed.scheme] if parsed.port is None else parsed.port
@@ -164,7 +164,7 @@ def split_url(url: str) -> tuple[str, str, int]:
         raise FetchError("bad_url", f"{shown!r}: a port is a number from 1 to 65535")
     host = _canonical(parsed.host)
     if ":" not in host and not _HOST.fullmatch(host):
-        raise FetchError("bad_url", f"{shown!r}: {host!r} is no host name")
+        raise FetchError("bad_url", f"{shown!r} names no host that can exist")
     return parsed.scheme, host, port
 
 
