@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterator, Mapping, Sequence
+import base64
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol
+from urllib.parse import quote, quote_plus
 
 from ...errors import IdsynthError
 from ..web.answer import Answer, FetchError
@@ -152,6 +154,18 @@ class Http(Protocol):
         """
         ...
 
+    def post(self, url: str, form: Mapping[str, str]) -> Answer:
+        """Sends a form and returns the answer, whatever its status; redirects are not followed.
+
+        Args:
+            url: the address
+            form: the fields, sent as ``application/x-www-form-urlencoded``
+
+        Raises:
+            FetchError: there was no answer
+        """
+        ...
+
 
 class Source(abc.ABC):
     """A source of images. A subclass states its facts in ``about`` and yields pages of candidates.
@@ -206,14 +220,34 @@ class Source(abc.ABC):
         """
         url = path if "://" in path else self.root + path
         search = self.about.kind == "search"
-        try:
-            answer = self.http.get(url, params=params, headers=headers, robots=search, redirects=redirects)
-        except FetchError as error:
-            reason = error.reason if error.reason in ("robots", "no_network") else "server_error"
-            raise SourceError(reason, f"{self.about.title}: {error}") from error
-        if answer.status in (200, 301, 302, 303, 307, 308):
-            return answer
-        raise self._trouble(answer)
+        return self._checked(
+            lambda: self.http.get(url, params=params, headers=headers, robots=search, redirects=redirects)
+        )
+
+    def send(self, path: str, form: Mapping[str, str]) -> Answer:
+        """Sends a form to this source, e.g. for a token; statuses that mean trouble become a :class:`SourceError`.
+
+        Args:
+            path: the path below the root
+            form: its fields
+        """
+        return self._checked(lambda: self.http.post(self.root + path, form))
+
+    def notify(self, url: str) -> None:
+        """Tells the source that an image is used, where it wants to be told.
+
+        Args:
+            url: the candidate's ``notify_url``
+        """
+
+    def hide(self, said: str) -> str:
+        """A text in which no secret can be read, in whatever form a server or an address repeats it."""
+        for secret in self.secrets.values():
+            forms = {secret, base64.b64encode(secret.encode()).decode(), *secret.split(":")}
+            shown = {encode(form) for form in forms if len(form) >= 4 for encode in (str, quote, quote_plus)}
+            for form in sorted(shown, key=len, reverse=True):
+                said = said.replace(form, "***")
+        return said
 
     def ask_json(
         self, path: str, params: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None
@@ -230,9 +264,22 @@ class Source(abc.ABC):
         detail = f"{self.about.title}: 0 candidates parsed from a page of {len(answer.body)} bytes"
         return SourceError("layout_changed", f"{detail}{f' ({why})' if why else ''}: the page layout may have changed")
 
+    def _checked(self, opened: Callable[[], Answer]) -> Answer:
+        try:
+            answer = opened()
+        except FetchError as error:
+            reason = error.reason if error.reason in ("robots", "no_network") else "server_error"
+            # Not chained: the address in the first error may have the key.
+            raise SourceError(reason, self.hide(f"{self.about.title}: {error}")) from None
+        if answer.status in (200, 301, 302, 303, 307, 308):
+            return answer
+        raise self._trouble(answer)
+
     def _trouble(self, answer: Answer) -> SourceError:
         title, status = self.about.title, answer.status
-        said = f" It says: {answer.text.strip()[:200]!r}" if answer.body and self.about.kind == "api" else ""
+        said = ""
+        if answer.body and self.about.kind == "api":
+            said = f" It says: {self.hide(answer.text).strip()[:200]!r}"
         if status == 429:
             wait = _seconds(answer.headers.get("retry-after")) or HOUR
             detail = f"{title}: too many requests (429), wait {wait:.0f} s, then try again with fewer queries"
