@@ -118,7 +118,7 @@ def test_a_site_whose_robots_txt_cannot_be_read_allows_nothing(site: Site, monke
     sites = Robots(site, AGENT)
     with pytest.raises(FetchError) as caught:
         sites.check(f"{SITE}/a")
-    assert caught.value.reason == "robots"
+    assert caught.value.reason == (site.error.reason if site.error else "robots")
     assert str(site.error or site.status) in caught.value.detail
     assert SITE in caught.value.detail
     assert not sites.allowed(f"{SITE}/b")

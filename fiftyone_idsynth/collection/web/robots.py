@@ -43,12 +43,14 @@ class RobotsRules:
         name: the group of the file that is ours: our product token, or ``"*"``
         unreachable: why the file could not be fetched, which forbids everything; empty if it could
         expires: the monotonic time until which this is used
+        reason: the short name of what forbids: ``"robots"``, or of the failure that hid the file, e.g. ``"dns"``
     """
 
     parsed: Any
     name: str
     unreachable: str
     expires: float
+    reason: str = "robots"
 
     @classmethod
     def parse(cls, content: bytes, user_agent: str, max_bytes: int = 512_000) -> RobotsRules:
@@ -87,7 +89,7 @@ class Robots:
 
     - 2xx: its rules are kept, as far as ``max_bytes``
     - 4xx, except 429: there is none, everything may be fetched
-    - 429, 5xx, no answer: nothing may be fetched, since the site may well have rules; after 10 minutes it is asked again
+    - 429, 5xx, no answer: nothing may be fetched, since the site may have rules; after 10 minutes it is asked again
 
     Args:
         fetch: opens an address, following redirects and without asking these rules; raises :class:`FetchError` when
@@ -115,15 +117,16 @@ class Robots:
         """Refuses an address that may not be fetched.
 
         Raises:
-            FetchError: ``"robots"``, with the reason; ``"bad_url"``
+            FetchError: ``"robots"``: it is disallowed, or the server fails to say; the reason of the failure (``"dns"``,
+                ``"timeout"``, ...) where no answer came; ``"bad_url"``
         """
         if why := self.why_not(url):
-            raise FetchError("robots", why)
+            raise FetchError(self._rules(_origin(url)).reason, why)
 
     def why_not(self, url: str) -> str:
         """Why an address may not be fetched; empty if it may."""
         origin = _origin(url)
-        if re.fullmatch(r"[^/]*//[^/]*/robots\.txt", url):
+        if re.fullmatch(r"[^/]*//[^/]*/robots\.txt", url):  # always allowed (RFC 9309, section 2.2.2)
             return ""
         rules = self._rules(origin)
         if rules.allows(url):
@@ -161,7 +164,7 @@ class Robots:
         try:
             answer = self._fetch(f"{origin}/robots.txt")
         except FetchError as error:
-            return _nothing_allowed(str(error))
+            return _nothing_allowed(str(error), error.reason)
         if 200 <= answer.status < 300:
             return RobotsRules.parse(answer.body, self.user_agent, self.max_bytes)
         if answer.status == 429 or answer.status >= 500:
@@ -169,8 +172,8 @@ class Robots:
         return RobotsRules(None, "*", "", time.monotonic() + _KEPT)
 
 
-def _nothing_allowed(why: str) -> RobotsRules:
-    return RobotsRules(None, "*", why, time.monotonic() + _KEPT_FAILURE)
+def _nothing_allowed(why: str, reason: str = "robots") -> RobotsRules:
+    return RobotsRules(None, "*", why, time.monotonic() + _KEPT_FAILURE, reason)
 
 
 def _origin(url: str) -> str:
