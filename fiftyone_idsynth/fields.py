@@ -50,7 +50,8 @@ _ALL = (
     Field("source.license", "str", "Its licence, e.g. cc-by-4.0"),
     Field("source.license_url", "str", "The text of that licence"),
     Field("source.fetched_at", "datetime", "When it was downloaded"),
-    Field("source.etag", "str", "The server's version of the file"),
+    Field("source.etag", "str", "The server's version of the file (ETag)"),
+    Field("source.modified", "str", "When the file changed, as the server says (Last-Modified)"),
     # LINEAGE
     Field("lineage", "document", "What made the image and from what"),
     Field("lineage.parents", "list[str]", "Ids of the samples it was made from; relatives never cross a split"),

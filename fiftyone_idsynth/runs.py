@@ -7,8 +7,9 @@ import contextvars
 import functools
 import hashlib
 import json
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -107,6 +108,8 @@ class Run:
         seed: the value of the parameter ``seed``, if the stage has one
         models: model id -> revision, filled in by the stage
         progress_setting: the parameter ``progress``
+        continues: when the interrupted run began that this one goes on with (ISO 8601), if there is one
+        preview: whether this run only shows what it would do: nothing of it is recorded
     """
 
     def __init__(
@@ -123,6 +126,8 @@ class Run:
             stage.name, stage.version, {k: v for k, v in params.items() if k not in EXECUTION_PARAMETERS}
         )
         self.remembered: dict[str, Any] = {}
+        self.continues: str | None = None
+        self.preview = False
         self._report = Report(stage.name, dataset.name)
         self._started = time.monotonic()
 
@@ -151,6 +156,11 @@ class Run:
         if text not in self._report.notes:
             self._report.notes.append(text)
 
+    def announce(self, text: str) -> None:
+        """Tells the user something before the work goes on."""
+        if self.progress_setting is not False:
+            _listener.get()(text)
+
     def reject(self, rejections: dict[str, Any]) -> None:
         """Rejects samples (see :func:`fiftyone_idsynth.samples.reject`) and counts them."""
         from .samples import reject
@@ -171,7 +181,22 @@ class Run:
         return self._report
 
 
+def _print(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
 _current: contextvars.ContextVar[Run] = contextvars.ContextVar("run")
+_listener: contextvars.ContextVar[Callable[[str], None]] = contextvars.ContextVar("listener", default=_print)
+
+
+@contextlib.contextmanager
+def announced_to(listener: Callable[[str], None]) -> Iterator[None]:
+    """Sends what stages announce inside the context to a function; by default it goes to the standard error stream."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
 
 
 def current_run() -> Run:
@@ -247,6 +272,8 @@ class _Record:
         self._key, self._earlier = self._find()
         run.remembered = self._results() if self._earlier else {}
         self._started = datetime.now(UTC).isoformat(timespec="seconds")
+        if self._earlier.get("status") not in (None, "complete"):
+            run.continues = self._started = self._earlier["started_at"]
         if not self._earlier:
             self._save(run.report(), "running")
 
@@ -268,6 +295,9 @@ class _Record:
         return dict(getattr(results, "remembered", None) or {}) if results is not None else {}
 
     def finish(self, report: Report, status: str) -> None:
+        if self._run.preview:
+            self.discard()
+            return
         report.run_key = self._key
         changed = report.processed or report.created or report.rejected or report.failed  # since the last run
         if not changed and self._earlier.get("status") == status == "complete":
@@ -278,7 +308,7 @@ class _Record:
         self._save(report, status)
 
     def discard(self) -> None:
-        """Forgets a run that never began because its input was wrong."""
+        """Forgets a run that never began."""
         if not self._earlier:
             self._run.dataset.delete_run(self._key)
 

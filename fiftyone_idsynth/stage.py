@@ -208,16 +208,23 @@ def stages() -> dict[str, Stage]:
 
 @contextlib.contextmanager
 def _made_for_nothing(reference: Any) -> Iterator[None]:
-    """Removes the empty dataset that was made for a stage that then found its input wrong."""
+    """Removes the empty dataset that was made for a stage that then found its input wrong, or only showed its plan."""
     import fiftyone as fo
 
     existed = not isinstance(reference, str) or fo.dataset_exists(reference)
+
+    def remove() -> None:
+        if not existed and fo.dataset_exists(reference) and not fo.load_dataset(reference).count():
+            fo.delete_dataset(reference)
+
     try:
         yield
     except UsageError:
-        if not existed and fo.dataset_exists(reference) and not fo.load_dataset(reference).count():
-            fo.delete_dataset(reference)
+        remove()
         raise
+    else:
+        if not existed and not fo.load_dataset(reference).list_runs():
+            remove()
 
 
 @contextlib.contextmanager

@@ -13,6 +13,8 @@ import fiftyone.operators as foo
 from fiftyone.operators import types
 
 from fiftyone_idsynth.errors import IdsynthError
+from fiftyone_idsynth.keys import provided_by
+from fiftyone_idsynth.runs import announced_to
 from fiftyone_idsynth.stage import LabelField, Parameter, Report, Stage
 
 _SECONDS_BETWEEN_UPDATES = 0.5
@@ -55,7 +57,7 @@ class StageOperator(foo.Operator):
     def execute(self, ctx: foo.ExecutionContext) -> Iterator[Any]:
         samples = ctx.dataset if self.stage.creates else ctx.target_view()
         params = _given(self.stage, ctx.params)
-        running = _Running(self.stage, samples, params)
+        running = _Running(self.stage, samples, params, _Secrets(ctx.secrets))
         for label, fraction in running.updates():
             if ctx.delegated:
                 ctx.set_progress(progress=fraction, label=label)
@@ -77,17 +79,28 @@ class StageOperator(foo.Operator):
         return _output_form(self.stage)
 
 
+class _Secrets:
+    """Looks up the secrets of an execution context by name."""
+
+    def __init__(self, secrets: Any):
+        self._secrets = secrets
+
+    def __call__(self, name: str) -> str | None:
+        value = self._secrets.get(name)
+        return getattr(value, "value", value)  # a context that was made by hand holds secrets as objects
+
+
 class _Running:
     """A stage at work on a thread, so that its progress can be passed on while it works."""
 
-    def __init__(self, stage: Stage, samples: Any, params: dict[str, Any]):
+    def __init__(self, stage: Stage, samples: Any, params: dict[str, Any], secrets: _Secrets):
         self._updates: queue.Queue[tuple[str, float] | None] = queue.Queue()
         self._report: Report | None = None
         self._error: BaseException | None = None
         self._unit = stage.unit
         self._started = time.monotonic()
         callback = fo.report_progress(self._on_progress, dt=_SECONDS_BETWEEN_UPDATES)
-        self._thread = threading.Thread(target=self._run, args=(stage, samples, params, callback), name=stage.name)
+        self._thread = threading.Thread(target=self._run, args=(stage, samples, params, callback, secrets), name=stage.name)
         self._thread.start()
 
     def updates(self) -> Iterator[tuple[str, float]]:
@@ -103,9 +116,10 @@ class _Running:
         assert self._report is not None
         return self._report
 
-    def _run(self, stage: Stage, samples: Any, params: dict[str, Any], callback: Any) -> None:
+    def _run(self, stage: Stage, samples: Any, params: dict[str, Any], callback: Any, secrets: _Secrets) -> None:
         try:
-            self._report = stage(samples, **params, progress=callback)
+            with announced_to(lambda text: self._updates.put((text, 0.0))), provided_by(secrets):
+                self._report = stage(samples, **params, progress=callback)
         except BaseException as error:  # handed to the caller's thread, which raises it
             self._error = error
         finally:

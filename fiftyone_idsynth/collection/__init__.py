@@ -1,4 +1,4 @@
 """Bring images in."""
 
-STAGES = ("ingest",)
+STAGES = ("collect", "ingest")
 """The modules that hold stages."""
