@@ -367,6 +367,14 @@ def test_commons_batches_that_come_in_pieces_are_put_together(server: Replica) -
     assert server.requests[1].query["gsrsearch"] == server.requests[0].query["gsrsearch"]
 
 
+def test_commons_that_does_not_get_on_is_not_asked_for_ever(server: Replica) -> None:
+    following = {"gsroffset": 50, "continue": "gsroffset||"}
+    server.on(PATHS["wikimedia"], {"continue": following, "query": {"pages": {"1": item("wikimedia", 1)}}})
+    with pytest.raises(SourceError, match="names itself"):
+        found("wikimedia", server)
+    assert len(server.requests) == 2
+
+
 @pytest.mark.parametrize(
     "change", [{"size": 25_000_000}, {"mime": "image/tiff"}, {"mime": None, "url": "https://images.example/1.tif"}]
 )
@@ -438,6 +446,13 @@ def test_unsplash_says_with_403_that_the_hour_is_used_up(server: Replica) -> Non
     with pytest.raises(SourceError) as caught:
         found("unsplash", server)
     assert (caught.value.reason, caught.value.suspend) == ("quota_used_up", HOUR)
+
+
+def test_unsplash_photos_that_are_paid_for_have_another_licence(server: Replica) -> None:
+    paid = item("unsplash", 2)
+    paid["urls"]["full"] = "https://plus.unsplash.com/premium_photo-1?ixid=abc"
+    server.on(PATHS["unsplash"], answer("unsplash", [item("unsplash", 1), paid]))
+    assert [candidate.license for candidate in found("unsplash", server)] == ["unsplash", "unsplash-plus"]
 
 
 def test_unsplash_is_told_of_use_with_the_key_and_nobody_else(server: Replica) -> None:

@@ -55,6 +55,8 @@ class Unsplash(JsonApi):
         if not url:
             return None
         tags = item.get("tags")
+        # Photos of the paid Unsplash+ have a licence of their own.
+        paid = item.get("premium") is True or item.get("plus") is True or urlsplit(url).hostname == "plus.unsplash.com"
         return Candidate(
             image_url=url,
             rank=rank,
@@ -63,8 +65,8 @@ class Unsplash(JsonApi):
             description=text(item.get("alt_description")),
             keywords=texts([part(tag, "title") for tag in tags] if isinstance(tags, list) else None),
             creator=text(part(item, "user", "name")),
-            license=LICENSE,
-            license_url="https://unsplash.com/license",
+            license="unsplash-plus" if paid else LICENSE,
+            license_url=f"https://unsplash.com/{'plus/' if paid else ''}license",
             width=number(item.get("width")),
             height=number(item.get("height")),
             notify_url=address(part(item, "links", "download_location")),
@@ -76,7 +78,7 @@ class Unsplash(JsonApi):
         Raises:
             SourceError: it could not be told, or the address is not one of Unsplash's, which gets no key
         """
-        if urlsplit(url).netloc != urlsplit(self.root).netloc:
+        if urlsplit(url)[:2] != urlsplit(self.root)[:2]:
             raise SourceError("refused", f"Unsplash: {url[:200]} is not at {self.root} and is not called")
         self.ask(url, headers=self._headers())
 

@@ -51,7 +51,9 @@ class Wikimedia(JsonApi):
         following: dict[str, Any] = {}
         while True:
             answer, found = self.ask_object("/w/api.php", {**params, **following})
-            following = self._following(answer, found)
+            before_this, following = following, self._following(answer, found)
+            if following and following == before_this:
+                raise self.changed(answer, "it names itself as the following page")
             more = part(found, "query", "pages") or {}
             if not isinstance(more, dict):
                 raise self.changed(answer, "its files are no JSON object")
