@@ -55,6 +55,8 @@ class Google(SearchEngine):
         if len(answer.text) < _SHORT and "/sorry/" in answer.text:
             return self.captcha()
         if "/httpservice/retry/enablejs" in answer.text:
-            detail = "shows its results only to browsers that run JavaScript: open its pages with the browser"
-            return SourceError("blocked", f"{self.about.title} {detail}, or use another source", HOUR)
+            detail = (
+                "shows its results only to browsers that run JavaScript: name it in 'render', or use another source"
+            )
+            return SourceError("blocked", f"{self.about.title} {detail}", HOUR)
         return super().refused(answer)
