@@ -209,9 +209,9 @@ def test_an_unknown_model_is_named_with_those_that_exist() -> None:
     with (
         LlmServer([], models=["llama3.2", "qwen2.5"]) as server,
         LanguageModel("lama3.2", base_url=server.url) as model,
+        pytest.raises(LanguageModelError, match="did you mean 'llama3.2'") as caught,
     ):
-        with pytest.raises(LanguageModelError, match="did you mean 'llama3.2'") as caught:
-            model.ask("Judge.", "tags", Verdict)
+        model.ask("Judge.", "tags", Verdict)
     assert caught.value.reason == "unknown_model"
 
 
