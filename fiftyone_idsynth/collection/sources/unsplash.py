@@ -27,7 +27,7 @@ class Unsplash(JsonApi):
         page_size=30,
         keys=("UNSPLASH_ACCESS_KEY",),
         acknowledge="Unsplash's terms restrict collecting its photos for machine learning. Use it only if your project "
-        "is covered by them, or by an agreement with Unsplash",
+        "is covered by them, or by an agreement with Unsplash.",
     )
 
     def pages(self, query: Query) -> Iterator[Page]:
