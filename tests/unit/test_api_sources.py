@@ -465,6 +465,23 @@ def test_unsplash_is_told_of_use_with_the_key_and_nobody_else(server: Replica) -
     assert stranger.requests == []
 
 
+@pytest.mark.parametrize("name", ["flickr", "unsplash", "pexels", "shutterstock"])
+def test_a_redirect_does_not_take_the_key_elsewhere(name: str, server: Replica) -> None:
+    with Replica() as stranger:
+        stranger.on("/elsewhere", answer(name, [item(name, 1)]))
+        server.on(PATHS[name], Reply("", 302, {"Location": f"{stranger.url}/elsewhere"}))
+        with pytest.raises(SourceError, match="redirects to 'http://127.0.0.1") as caught:
+            found(name, server)
+    assert caught.value.reason == "refused"
+    assert stranger.requests == []
+
+
+def test_a_source_without_a_key_follows_redirects(server: Replica) -> None:
+    server.on("/moved", answer("openverse", [item("openverse", 1)]))
+    server.on(PATHS["openverse"], Reply("", 301, {"Location": "/moved"}))
+    assert len(found("openverse", server)) == 1
+
+
 def test_pexels_does_not_take_its_key_to_the_next_page_elsewhere(server: Replica) -> None:
     server.on(PATHS["pexels"], lambda r: answer("pexels", [item("pexels", 1)], int(r.query["page"]), pages=2))
     assert len(found("pexels", server)) == 2

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..web.answer import Answer
-from .base import Candidate, Page, Source
+from .base import Candidate, Page, Source, SourceError
 from .html import plain_text
 
 
@@ -43,7 +43,14 @@ class JsonApi(Source):
         Raises:
             SourceError: the source cannot go on, or it is no JSON object
         """
-        answer = self.ask(path, params, headers)
+        # A redirect could take a key to another server.
+        answer = self.ask(path, params, headers, redirects=not self.secrets)
+        if answer.status != 200:
+            target = self.hide(answer.headers.get("location", ""))[:200]
+            raise SourceError(
+                "refused",
+                f"{self.about.title} redirects to {target!r}, which is not followed with a key: check its root",
+            )
         try:
             found = answer.json()
         except ValueError:

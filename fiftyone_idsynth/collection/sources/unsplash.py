@@ -80,7 +80,7 @@ class Unsplash(JsonApi):
         """
         if urlsplit(url)[:2] != urlsplit(self.root)[:2]:
             raise SourceError("refused", f"Unsplash: {url[:200]} is not at {self.root} and is not called")
-        self.ask(url, headers=self._headers())
+        self.ask(url, headers=self._headers(), redirects=False)
 
     def _headers(self) -> dict[str, str]:
         return {"Accept-Version": "v1", "Authorization": f"Client-ID {self.secrets.get('UNSPLASH_ACCESS_KEY', '')}"}
