@@ -117,7 +117,7 @@ class Robots:
         """Refuses an address that may not be fetched.
 
         Raises:
-            FetchError: ``"robots"``: it is disallowed, or the server fails to say; the reason of the failure (``"dns"``,
+            FetchError: ``"robots"``: it is disallowed, or the server fails to say; the failure (``"dns"``,
                 ``"timeout"``, ...) where no answer came; ``"bad_url"``
         """
         if why := self.why_not(url):
