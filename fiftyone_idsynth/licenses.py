@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+_JURISDICTION = re.compile(r"(?<=\d)-[a-z]{2}$")
 _VERSION = re.compile(r"-v?\d+(\.\d+)*$")
 
 
@@ -15,7 +16,9 @@ def license_key(license: str) -> str:
 
 
 def is_allowed(license: str, allowed: Iterable[str]) -> bool:
-    """Whether a licence is one of those allowed; a name without version (``cc-by``) allows every version of it, and
-    nothing else: ``cc-by`` does not allow ``cc-by-nc-4.0``."""
+    """Whether a licence is one of those allowed; a name without version (``cc-by``) allows every version of it, one
+    without country (``cc-by-3.0``) allows it as adapted to any country (``cc-by-3.0-de``), and nothing else: ``cc-by``
+    does not allow ``cc-by-nc-4.0``."""
     key = license_key(license)
-    return bool(key) and any(license_key(name) in (key, _VERSION.sub("", key)) for name in allowed)
+    anywhere = _JURISDICTION.sub("", key)
+    return bool(key) and any(license_key(name) in (key, anywhere, _VERSION.sub("", anywhere)) for name in allowed)

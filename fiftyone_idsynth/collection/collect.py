@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from ..errors import ParameterError
 from ..stage import (
@@ -136,12 +137,13 @@ def collect(
         user_agents, proxies, allowed_hosts, render,
     )  # fmt: skip
     network.check()
-    made = make_queries(
-        topic, languages=languages, synonyms=synonyms, queries=queries, variants=variants, word_list=word_list,
-        model=_language_model(llm_model, llm_url, llm_budget) if variants == "llm" and not queries else None,
-    )  # fmt: skip
-    for remark in made.remarks:
-        run.note(remark)
+    with _language_model(llm_model, llm_url, llm_budget) if variants == "llm" else nullcontext() as model:
+        made = make_queries(
+            topic, languages=languages, synonyms=synonyms, queries=queries, variants=variants, word_list=word_list,
+            model=model,
+        )  # fmt: skip
+        for remark in [*made.remarks, *(model.notes if model else ())]:
+            run.note(remark)
     wanted = Wanted(
         topic.strip(), count, licenses, class_field, captions, tags, urls, Rules(min_side, max_aspect_ratio, background)
     )
@@ -154,7 +156,7 @@ def collect(
     return run.report(collector.collect())
 
 
-def _language_model(model: str, url: str | None, budget: int):  # type: ignore[no-untyped-def]
+def _language_model(model: str, url: str | None, budget: int) -> Any:
     from ..llm import LanguageModel
 
     return LanguageModel(model, base_url=url, budget_tokens=budget)

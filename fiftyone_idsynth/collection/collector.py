@@ -267,6 +267,9 @@ class Collector:
                     suspend(self._dataset, name, datetime.now(UTC) + timedelta(seconds=stream.error.suspend))
             elif not stream.found:
                 self._errors[name] = f"{name}: no results"
+            for reason, times in stream.source.refused.items():  # lines of a file that are no address
+                self._run.rejected(reason, times)
+                self._tallies[name][reason] += times
         outputs: dict[str, Any] = {name: dict(tally) for name, tally in self._tallies.items()}
         for error in self._errors.values():
             self._run.note(error)

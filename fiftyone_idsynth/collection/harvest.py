@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..errors import IdsynthError
 from .ledger import Known
 from .sources.base import Candidate, Page, Query, Source, SourceError
-
 
 PATIENCE = 10.0
 """Seconds for which the first answer of every source is waited for."""
@@ -141,6 +141,8 @@ class Harvest:
                     break
         except SourceError as failure:
             error = failure
+        except IdsynthError as failure:
+            error = SourceError("unreadable", str(failure))
         except Exception as failure:  # a source that trips over a page it was not made for never costs the others
             detail = (
                 f"{stream.source.about.title}: {type(failure).__name__}: {failure}: the page layout may have changed"

@@ -89,6 +89,10 @@ def choose(
             problems.append(f"{about.title}: {about.acknowledge} If you may, say acknowledged={name!r}")
         if about.kind == "list" and urls is None:
             problems.append(f"the source {name!r} needs a file of addresses (urls)")
+        if len(keys) not in (len(about.keys), len(about.keys) + len(about.optional_keys)) and not missing:
+            problems.append(
+                f"{about.title} takes {' and '.join(about.optional_keys)} together: only one of them is set"
+            )
         chosen.append(Chosen(name, kind, endpoints.get(name), keys))
     if problems:
         raise UsageError("\n".join(problems))

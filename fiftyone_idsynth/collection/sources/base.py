@@ -175,6 +175,9 @@ class Source(abc.ABC):
         root (None): another server of the same API, e.g. one's own Openverse; by default the official one
         secrets (None): name -> value of the keys in ``about.keys`` and ``about.optional_keys`` that were found
         licenses (()): only images under one of these licences are wanted, where the source can be asked for that
+
+    Attributes:
+        refused: how many results were no candidates at all, by reason
     """
 
     about: ClassVar[About]
@@ -191,6 +194,7 @@ class Source(abc.ABC):
         self.root = (root or self.about.root).rstrip("/")
         self.secrets = dict(secrets or {})
         self.licenses = tuple(licenses)
+        self.refused: dict[str, int] = {}
 
     @abc.abstractmethod
     def pages(self, query: Query) -> Iterator[Page]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import http.client
 import itertools
 import os
 import ssl
@@ -20,9 +21,9 @@ import urllib3
 from urllib3.exceptions import (
     ConnectTimeoutError,
     HTTPError,
-    IncompleteRead,
     InvalidHeader,
     LocationParseError,
+    NewConnectionError,
     ProtocolError,
     ProxyError,
     ReadTimeoutError,
@@ -36,6 +37,7 @@ from .robots import x_robots_allows
 
 CHUNK = 64 * 1024
 REDIRECTS = {301, 302, 303, 307, 308}
+PRIVATE_HEADERS = {"authorization", "cookie", "proxy-authorization"}
 
 
 @dataclass(frozen=True)
@@ -124,14 +126,19 @@ class Fetcher:
             FetchError: nothing usable came; ``reason`` says why
         """
         deadline = time.monotonic() + self.limits.total
+        sent = dict(headers or {})
         with self._watchdog.until(deadline) as watched:
             try:
                 for _ in range(self.limits.max_redirects + 1):
-                    answer = self._hop(url, headers or {}, form, compressed, robots_tag, check)
+                    answer = self._hop(url, sent, form, compressed, robots_tag, check)
+                    if watched.expired:  # a body whose length nobody announced ends when it is cut
+                        raise self._too_late()
                     target = answer.headers.get("location")
                     if answer.status not in REDIRECTS or not target or not redirects or form:
                         return answer
-                    url = urljoin(url, target)
+                    previous, url = url, urljoin(url, target)
+                    if _origin(url) != _origin(previous):  # keys are for the server that they were meant for
+                        sent = {name: value for name, value in sent.items() if name.lower() not in PRIVATE_HEADERS}
             except FetchError:
                 if watched.expired:
                     raise self._too_late() from None
@@ -225,6 +232,11 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return None
 
 
+def _origin(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc
+
+
 def _decoded(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
     """The body piece by piece, decompressed no further than one piece at a time."""
     encoding = response.headers.get("content-encoding", "identity").strip().lower() or "identity"
@@ -246,13 +258,16 @@ def _decoded(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
 def _explained(error: Exception) -> FetchError:
     """What an exception of urllib3 or the system means."""
     text = str(error) or type(error).__name__
+    if isinstance(error, NewConnectionError):  # which urllib3 takes for a kind of timeout
+        return FetchError("connection", text)
     if isinstance(error, (ConnectTimeoutError, ReadTimeoutError, TimeoutError)):
         return FetchError("timeout", text)
     if isinstance(error, ProxyError):
         return FetchError("proxy", f"the proxy does not answer: {type(error.original_error).__name__}")
     if isinstance(error, (SSLError, ssl.SSLError)):
         return FetchError("tls", text)
-    if isinstance(error, IncompleteRead) or "IncompleteRead" in text:
+    short = error.args[-1] if isinstance(error, ProtocolError) and error.args else None
+    if isinstance(short, http.client.IncompleteRead) and short.expected:
         return FetchError("truncated", "the body is shorter than announced")
     if isinstance(error, (LocationParseError, InvalidHeader)) or not isinstance(error, (HTTPError, OSError)):
         return FetchError("bad_url", text)
