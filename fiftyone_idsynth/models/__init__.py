@@ -1,0 +1,1 @@
+"""Pretrained models, by hub id or local folder, behind one small interface per role."""

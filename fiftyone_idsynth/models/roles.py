@@ -1,0 +1,207 @@
+"""What pretrained models do for this project: one small interface per role, whatever the model is.
+
+Pictures are given as a list of arrays: uint8, height x width x 3, RGB; sizes may differ within a batch.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+Box = tuple[float, float, float, float]
+"""Relative x, y, width, height of a rectangle, each 0..1, as in FiftyOne's detections."""
+
+
+@dataclass(slots=True)
+class Tag:
+    """Something that a picture shows.
+
+    Attributes:
+        name: as the model's table of tags writes it
+        confidence: 0..1
+        category: what kind of tag it is, e.g. ``"general"``, ``"character"``, ``"rating"``
+    """
+
+    name: str
+    confidence: float
+    category: str = "general"
+
+
+@dataclass(slots=True)
+class Region:
+    """A part of a picture.
+
+    Attributes:
+        label: what is to be seen there
+        confidence: 0..1
+        box: relative x, y, width, height, each 0..1
+        mask: bool, of the size of the whole picture
+    """
+
+    label: str
+    confidence: float
+    box: Box
+    mask: np.ndarray | None = None
+
+
+class Model(abc.ABC):
+    """A pretrained model that is loaded and ready.
+
+    Attributes:
+        role: what a model of this kind is called
+        example: a published model of this kind
+        name: the id or folder that it was asked for by
+        revision: the commit of its weights on the hub, or the beginning of their SHA-256; empty where unknown
+        device: where it runs, e.g. ``"cuda"``
+    """
+
+    role: ClassVar[str] = "model"
+    example: ClassVar[str] = ""
+
+    name: str
+    revision: str
+    device: str
+
+    @property
+    def about(self) -> str:
+        """Its name and revision, as labels and reports name it."""
+        return f"{self.name}@{self.revision[:12]}" if self.revision else self.name
+
+
+class Tagger(Model):
+    """Says what a picture shows, in words from a fixed table."""
+
+    role = "tagger"
+    example = "SmilingWolf/wd-vit-tagger-v3"
+
+    @property
+    @abc.abstractmethod
+    def categories(self) -> tuple[str, ...]:
+        """The categories of its tags."""
+
+    @abc.abstractmethod
+    def tag(self, pictures: Sequence[np.ndarray], threshold: float = 0.0) -> list[list[Tag]]:
+        """Tags pictures.
+
+        Args:
+            pictures: RGB, uint8, of any sizes
+            threshold (0): the least confidence, 0..1
+
+        Returns:
+            for each picture its tags, the surest first
+        """
+
+
+class Captioner(Model):
+    """Describes a picture in a sentence."""
+
+    role = "captioner"
+    example = "Salesforce/blip-image-captioning-base"
+
+    @abc.abstractmethod
+    def caption(
+        self, pictures: Sequence[np.ndarray], prompt: str = "", max_new_tokens: int = 50, num_beams: int = 3
+    ) -> list[str]:
+        """Describes pictures.
+
+        Args:
+            pictures: RGB, uint8, of any sizes
+            prompt (""): what the model is given besides the picture
+            max_new_tokens (50): the longest caption, in tokens
+            num_beams (3): how many captions are followed up at a time; 1 is the fastest
+
+        Returns:
+            a caption for each picture
+        """
+
+
+class Finder(Model):
+    """Finds regions of classes."""
+
+    role = "finder"
+    example = "CIDAS/clipseg-rd64-refined"
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """The classes that it knows; None if it takes any text."""
+        return None
+
+    @abc.abstractmethod
+    def find(
+        self,
+        pictures: Sequence[np.ndarray],
+        classes: Sequence[str] | Mapping[str, str | Sequence[str]],
+        *,
+        threshold: float,
+        background: Sequence[str] = (),
+        one_box: bool = False,
+    ) -> list[list[Region]]:
+        """Finds regions.
+
+        Args:
+            pictures: RGB, uint8, of any sizes
+            classes: what to look for: texts, or labels with their texts; where the model has classes of its own, some
+                of these, or nothing for all
+            threshold: the least confidence, 0..1
+            background (()): what is no region
+            one_box (False): one region round all regions of a class
+
+        Returns:
+            for each picture its regions, the surest first
+        """
+
+
+class Refiner(Model):
+    """Finds the outline of what is in a box."""
+
+    role = "refiner"
+    example = "facebook/sam-vit-base"
+
+    @abc.abstractmethod
+    def refine(self, pictures: Sequence[np.ndarray], boxes: Sequence[Sequence[Box]]) -> list[list[np.ndarray]]:
+        """Turns boxes into masks.
+
+        Args:
+            pictures: RGB, uint8, of any sizes
+            boxes: for each picture its boxes: relative x, y, width, height
+
+        Returns:
+            for each picture a mask (bool, height x width) for each of its boxes, in their order
+        """
+
+
+class Matcher(Model):
+    """Compares pictures with texts.
+
+    Attributes:
+        exclusive: whether the probabilities of a picture sum up to 1 (CLIP), or each text is judged alone (SigLIP)
+    """
+
+    role = "matcher"
+    example = "openai/clip-vit-base-patch32"
+
+    exclusive: bool
+
+    @abc.abstractmethod
+    def match(self, pictures: Sequence[np.ndarray], texts: Sequence[str]) -> np.ndarray:
+        """Says how well texts fit pictures.
+
+        Args:
+            pictures: RGB, uint8, of any sizes
+            texts: descriptions
+
+        Returns:
+            float32 (pictures x texts), probabilities 0..1
+        """
+
+    @abc.abstractmethod
+    def embed(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
+        """Returns an embedding of each picture: float32 (pictures x dimensions), of length 1."""
+
+    @abc.abstractmethod
+    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """Returns an embedding of each text: float32 (texts x dimensions), of length 1."""
