@@ -100,7 +100,8 @@ class _Running:
         self._unit = stage.unit
         self._started = time.monotonic()
         callback = fo.report_progress(self._on_progress, dt=_SECONDS_BETWEEN_UPDATES)
-        self._thread = threading.Thread(target=self._run, args=(stage, samples, params, callback, secrets), name=stage.name)
+        arguments = (stage, samples, params, callback, secrets)
+        self._thread = threading.Thread(target=self._run, args=arguments, name=stage.name)
         self._thread.start()
 
     def updates(self) -> Iterator[tuple[str, float]]:

@@ -56,7 +56,7 @@ def collect(
     max_megabytes: Annotated[float, Bounds(0.001, 1024)] = 50.0,
     max_minutes: Annotated[float, Bounds(0.01, 100_000)] = 60.0,
     user_agents: tuple[str, ...] = (),
-    proxies: Annotated[Proxies, Convert(find_proxies)] = Proxies(),  # noqa: B008
+    proxies: Annotated[Proxies | None, Convert(find_proxies)] = None,
     allowed_hosts: tuple[str, ...] = (),
     endpoints: dict[str, str] = {},  # noqa: B006
     render: tuple[Source, ...] = (),
@@ -107,7 +107,7 @@ def collect(
         max_minutes (60.0): no image is begun after this time
         user_agents (()): how we introduce ourselves, by default with our name; one with a contact address is polite,
             and Wikimedia wants it
-        proxies (()): proxies to use in turn, e.g. http://user:password@host:3128
+        proxies (None): proxies to use in turn, e.g. http://user:password@host:3128
         allowed_hosts (()): hosts with private addresses that may be asked, as HOST or HOST:PORT
         endpoints ({}): another server of a source's API, e.g. openverse=https://openverse.example.org
         render (()): search engines whose pages are opened in headless Chromium
@@ -134,7 +134,7 @@ def collect(
             raise ParameterError("render", render, f"{name!r} is no search engine among the sources")
     network = Network(
         robots, max_connections, max_per_host, rate_per_host, timeout, tries, max_megabytes, max_minutes,
-        user_agents, proxies, allowed_hosts, render,
+        user_agents, proxies or Proxies(), allowed_hosts, render,
     )  # fmt: skip
     network.check()
     with _language_model(llm_model, llm_url, llm_budget) if variants == "llm" else nullcontext() as model:

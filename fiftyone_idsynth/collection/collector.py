@@ -267,7 +267,7 @@ class Collector:
                     suspend(self._dataset, name, datetime.now(UTC) + timedelta(seconds=stream.error.suspend))
             elif not stream.found:
                 self._errors[name] = f"{name}: no results"
-            for reason, times in stream.source.refused.items():  # lines of a file that are no address
+            for reason, times in stream.source.unusable.items():  # lines of a file that are no address
                 self._run.rejected(reason, times)
                 self._tallies[name][reason] += times
         outputs: dict[str, Any] = {name: dict(tally) for name, tally in self._tallies.items()}

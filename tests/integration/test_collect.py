@@ -1,4 +1,4 @@
-"""Images of a topic arrive with their provenance; a second run asks only what changed; one failure costs only itself."""
+"""Images of a topic arrive with their provenance; a second run asks only what changed; failures cost themselves."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ ANY = Query("apples")
 
 def read(path: Path) -> tuple[list[Candidate], dict[str, int]]:
     source = Urls(PlainHttp(), path=path)
-    return [candidate for page in source.pages(ANY) for candidate in page.candidates], source.refused
+    return [candidate for page in source.pages(ANY) for candidate in page.candidates], source.unusable
 
 
 def test_a_text_file(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_a_parquet_file(tmp_path: Path) -> None:
     last = pages[-1].candidates[-1]
     assert (last.rank, last.image_url, last.description) == (1001, "https://images.example/1000.jpg", "apple 1000")
     assert (last.keywords, last.width, last.height) == (["red", "fruit"], 640, None)
-    assert source.refused == {"bad_url": 1}
+    assert source.unusable == {"bad_url": 1}
 
 
 def test_parquet_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,7 +172,7 @@ def test_counts_are_of_one_reading(tmp_path: Path) -> None:
     source = Urls(PlainHttp(), path=path)
     assert list(source.pages(ANY)) == []
     assert list(source.pages(ANY)) == []
-    assert source.refused == {"bad_url": 1}
+    assert source.unusable == {"bad_url": 1}
 
 
 @pytest.mark.parametrize("name", ["long.txt", "long.csv"])

@@ -177,7 +177,7 @@ class Source(abc.ABC):
         licenses (()): only images under one of these licences are wanted, where the source can be asked for that
 
     Attributes:
-        refused: how many results were no candidates at all, by reason
+        unusable: how many results were no candidates at all, by reason
     """
 
     about: ClassVar[About]
@@ -194,7 +194,7 @@ class Source(abc.ABC):
         self.root = (root or self.about.root).rstrip("/")
         self.secrets = dict(secrets or {})
         self.licenses = tuple(licenses)
-        self.refused: dict[str, int] = {}
+        self.unusable: dict[str, int] = {}
 
     @abc.abstractmethod
     def pages(self, query: Query) -> Iterator[Page]:

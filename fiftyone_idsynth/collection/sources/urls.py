@@ -43,7 +43,7 @@ class Urls(Source):
         options: as for :class:`Source`
 
     Attributes:
-        refused: how many lines were not used, by reason: ``"bad_url"`` for no address of a web page
+        unusable: how many lines were not used, by reason: ``"bad_url"`` for no address of a web page
     """
 
     about = About(
@@ -58,7 +58,7 @@ class Urls(Source):
     def __init__(self, http: Http, *, path: str | Path, **options: Any):
         super().__init__(http, **options)
         self.path = Path(path)
-        self.refused: dict[str, int] = {}
+        self.unusable: dict[str, int] = {}
 
     def pages(self, query: Query) -> Iterator[Page]:
         """Yields all addresses of the file; the rank is the line, or the row of a Parquet file.
@@ -75,13 +75,13 @@ class Urls(Source):
         read = readers.get(self.path.suffix.lower())
         if read is None:
             raise self._unreadable(f"a list of addresses is one of {', '.join(readers)}")
-        self.refused = {}
+        self.unusable = {}
         found: list[Candidate] = []
         with self._explained():
             for line, row in read():
                 candidate = _candidate(line, row)
                 if candidate is None:
-                    self.refused["bad_url"] = self.refused.get("bad_url", 0) + 1
+                    self.unusable["bad_url"] = self.unusable.get("bad_url", 0) + 1
                     continue
                 found.append(candidate)
                 if len(found) == PAGE_SIZE:
