@@ -82,6 +82,10 @@ _ALL = (
     Field("caption", "str", "One sentence that describes the image"),
     Field("training_text", "str", "The text a generator is trained with for this image"),
     Field("content_tags", "Classifications", "What the image shows, as tags with confidence"),
+    Field("caption_by", "document", "Which model wrote the caption"),
+    Field("caption_by.model", "str", "Its id or folder"),
+    Field("caption_by.revision", "str", "The version of its weights"),
+    Field("authors", "document", "Per field, a hash of what a model last wrote: what differs is a person's work"),
     # EXPORT
     Field("export_id", "int", "The image's id in COCO files: given once, never reused"),
     # ENGINE
@@ -118,6 +122,30 @@ def declare(dataset: fo.Dataset, *paths: str) -> None:
             if field.path not in schema:
                 dataset.add_sample_field(field.path, description=field.help, **_fiftyone_type(field.type))
                 schema[field.path] = None
+
+
+def declare_label(dataset: fo.Dataset, name: str, kind: str) -> None:
+    """Makes sure that a label field exists in a dataset.
+
+    Args:
+        dataset: a dataset
+        name: the field
+        kind: the name of a FiftyOne label class, e.g. ``"Detections"``, or ``"str"``
+
+    Raises:
+        FieldError: there is such a field of another kind
+    """
+    from .errors import FieldError
+
+    found = dataset.get_field(name)
+    if found is None:
+        help = FIELDS[name].help if name in FIELDS else ""
+        dataset.add_sample_field(name, description=help, **_fiftyone_type(kind))
+        return
+    wanted = _fiftyone_type(kind)
+    has = getattr(found, "document_type", type(found))
+    if has is not wanted.get("embedded_doc_type", wanted["ftype"]):
+        raise FieldError(f"the field {name!r} holds {has.__name__}, not {kind}: choose another field")
 
 
 def document(values: dict[str, Any]) -> Any:

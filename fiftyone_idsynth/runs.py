@@ -9,7 +9,7 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -128,6 +128,7 @@ class Run:
         self.remembered: dict[str, Any] = {}
         self.continues: str | None = None
         self.preview = False
+        self._people: set[str] = set()
         self._report = Report(stage.name, dataset.name)
         self._started = time.monotonic()
 
@@ -146,6 +147,10 @@ class Run:
     def rejected(self, reason: str, count: int = 1) -> None:
         """Counts samples or files that were left out."""
         self._report.rejected[reason] = self._report.rejected.get(reason, 0) + count
+
+    def left_to_people(self, ids: Iterable[str]) -> None:
+        """Counts samples with labels that a person wrote and that therefore stay."""
+        self._people.update(ids)
 
     def failed(self, what: str, why: str) -> None:
         """Records an image that could not be processed."""
@@ -177,6 +182,8 @@ class Run:
     def report(self, outputs: dict[str, Any] | None = None) -> Report:
         """The report of what was counted so far."""
         self._report.outputs.update(outputs or {})
+        if self._people:
+            self._report.outputs["left as people wrote them"] = len(self._people)
         self._report.seconds = time.monotonic() - self._started
         return self._report
 

@@ -10,6 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from .. import fields
+from ..authorship import authors_of, declare_authors, written_by_people
 from ..samples import PAGE, dataset_of, pages, set_fields
 from ..stage import Run, current_run, fingerprint
 from .worker import Item, NewSample, Outcome, Task, Worker
@@ -61,7 +62,7 @@ def update_samples(
     num_workers: int | None = None,
     engine: str = "local",
 ) -> None:
-    """Computes field values for samples and writes them in bulk.
+    """Computes field values for samples and writes them in bulk; what people wrote is left as it is.
 
     A sample whose file, fields, parameters and model did not change since the stage last worked on it is skipped: the
     fingerprint of all these is kept in ``stages.STAGE`` and written together with the values, so that a run which is
@@ -79,8 +80,9 @@ def update_samples(
     dataset = dataset_of(samples)
     done = f"stages.{run.stage.name}"
     fields.declare(dataset, done)
+    declare_authors(dataset, worker.labels)
     ids = samples.values("id")
-    buffer = _Buffer(dataset, done)
+    buffer = _Buffer(dataset, done, worker.labels, run)
     with run.progress(len(ids)) as bar:
         batches = batched(_pending(dataset, ids, worker, run, done, bar), batch_size)
         results = process(worker, batches, num_workers=num_workers, engine=engine)
@@ -173,11 +175,15 @@ def _pending(dataset: fo.Dataset, ids: list[str], worker: Worker, run: Run, done
     key = worker.key or run.fingerprint
     for page in pages(ids):
         columns = dataset.select(page).values(["id", "filepath", done, *worker.fields])
+        people = written_by_people(dataset, page, worker.labels)
         skipped = 0
         for sample_id, filepath, stamp, *values in zip(*columns, strict=True):
             now = fingerprint(key, file_stamp(filepath), values)
             if now == stamp:
                 skipped += 1
+            elif worker.labels and len(people.get(sample_id, ())) == len(worker.labels):
+                skipped += 1
+                run.left_to_people([sample_id])
             else:
                 yield Item(sample_id, filepath, dict(zip(worker.fields, values, strict=True)), stamp=now)
         run.skipped(skipped)
@@ -227,8 +233,8 @@ def batched(things: Iterable[Any], size: int) -> Iterator[list[Any]]:
 class _Buffer:
     """Collects field values and writes them in bulk, with the fingerprints."""
 
-    def __init__(self, dataset: fo.Dataset, done: str):
-        self._dataset = dataset
+    def __init__(self, dataset: fo.Dataset, done: str, labels: Sequence[str], run: Run):
+        self._dataset, self._labels, self._run = dataset, labels, run
         self._done = done
         self._clear()
 
@@ -246,5 +252,20 @@ class _Buffer:
             self.write()
 
     def write(self) -> None:
-        set_fields(self._dataset, {**self._values, self._done: self._stamps})
+        notes = self._note_authors()
+        set_fields(self._dataset, {**self._values, **notes, self._done: self._stamps})
         self._clear()
+
+    def _note_authors(self) -> dict[str, dict[str, str]]:
+        """Takes out what a person wrote meanwhile, and notes what is about to be written."""
+        people = written_by_people(self._dataset, list(self._stamps), self._labels)
+        self._run.left_to_people(list(people))
+        notes: dict[str, dict[str, str]] = {}
+        for path in self._labels:
+            by_id = self._values.get(path, {})
+            for sample_id in [sample_id for sample_id in by_id if path in people.get(sample_id, ())]:
+                del by_id[sample_id]
+            for sample_id, value in by_id.items():
+                for note, text in authors_of({path: value}).items():
+                    notes.setdefault(note, {})[sample_id] = text
+        return notes

@@ -70,6 +70,8 @@ class Worker(abc.ABC):
         decode: the mode images are decoded in, or ``None`` if the worker opens files itself
         draft: the least size that a JPEG is decoded to, see :func:`fiftyone_idsynth.media.read_image`
         fields: paths of the sample fields it reads
+        labels: paths of the fields it writes that people write as well: what a person made, changed or removed there
+            stays as it is
         serial: whether it takes one batch at a time on one thread, as a model on a device does; otherwise several
             threads call it at once
         key: what its results depend on besides the image and the fields it reads, when that is less than all of the
@@ -79,6 +81,7 @@ class Worker(abc.ABC):
     decode: Mode | None = "RGB"
     draft: tuple[int, int] | None = None
     fields: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
     serial: bool = False
     key: str | None = None
 

@@ -1,0 +1,4 @@
+"""Say what the images show: tags, captions, boxes, masks, classes, and how far annotators agree."""
+
+STAGES = ("tags",)
+"""The modules that hold stages."""
