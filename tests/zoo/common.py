@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections import deque
@@ -158,7 +159,7 @@ def rate(step: int, steps: int, peak: float, warm: float = 0.04) -> float:
     share = step / steps
     if share < warm:
         return peak * (share / warm + 0.02)
-    return peak * (0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * (share - warm) / (1 - warm))))
+    return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (share - warm) / (1 - warm))))
 
 
 def fit(
