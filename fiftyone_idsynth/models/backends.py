@@ -18,21 +18,6 @@ _TEXTS = (".json", ".txt", ".model", ".jinja", ".tiktoken", ".vocab")
 _MAIN = re.compile(r"(model|pytorch_model)(-\d+-of-\d+)?\.(safetensors|bin)")
 
 
-class Pretrained:
-    """What the adapters of transformers models have in common.
-
-    Args:
-        found: where the model was found
-        model: the model, on its device
-        processor: what makes its inputs
-    """
-
-    def __init__(self, found: Found, model: Any, processor: Any):
-        self.name, self.revision = found.name, found.revision
-        self.model, self.processor = model, processor
-        self.device = str(model.device)
-
-
 def load_pretrained(auto_class: Any, found: Found, options: Options) -> Any:
     """Loads a transformers model, ready for inference.
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from .backends import Pretrained, load_pretrained, load_processor
+from .backends import load_pretrained, load_processor
 from .found import Found
 from .options import Options
+from .pretrained import Pretrained
 from .roles import Matcher, Model
 
 SIGMOID = ("siglip", "siglip2")
@@ -25,8 +26,8 @@ _TEXTS_KEPT = 10_000
 class Clip(Pretrained, Matcher):
     """Compares embeddings of pictures with those of texts. Each text is embedded once."""
 
-    def __init__(self, found: Found, model: Any, processor: Any):
-        super().__init__(found, model, processor)
+    def __init__(self, model: Any, processor: Any, found: Found):
+        super().__init__(model, processor, found)
         self.exclusive = found.model_type not in SIGMOID
         self._texts: OrderedDict[str, np.ndarray] = OrderedDict()
 
@@ -110,7 +111,7 @@ def load(found: Found, options: Options, role: type[Model]) -> Model:
     """
     from transformers import AutoModel, AutoProcessor
 
-    return Clip(found, load_pretrained(AutoModel, found, options), load_processor(AutoProcessor, found))
+    return Clip(load_pretrained(AutoModel, found, options), load_processor(AutoProcessor, found), found)
 
 
 def _unit(features: Any) -> np.ndarray:

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from .backends import Pretrained, load_pretrained, load_processor, onnx_session, session_device
+from .backends import load_pretrained, load_processor, onnx_session, session_device
 from .errors import WrongModel
 from .found import Found
 from .onnx_inputs import InputFormat, input_format
 from .options import Options
+from .pretrained import Pretrained
 from .roles import Model, Tag, Tagger
 from .tag_tables import Table, read_table
 
@@ -54,8 +55,8 @@ class OnnxTagger(Tagger):
 class TransformersTagger(Pretrained, Tagger):
     """An image classifier of transformers: with a sigmoid if it was trained for several labels, else with a softmax."""
 
-    def __init__(self, found: Found, model: Any, processor: Any):
-        super().__init__(found, model, processor)
+    def __init__(self, model: Any, processor: Any, found: Found):
+        super().__init__(model, processor, found)
         labels = model.config.id2label
         self.names = tuple(str(labels[n]) for n in range(len(labels)))
         self.several = model.config.problem_type == "multi_label_classification"
@@ -91,7 +92,7 @@ def load(found: Found, options: Options, role: type[Model]) -> Model:
         from transformers import AutoImageProcessor, AutoModelForImageClassification
 
         model = load_pretrained(AutoModelForImageClassification, found, options)
-        return TransformersTagger(found, model, load_processor(AutoImageProcessor, found))
+        return TransformersTagger(model, load_processor(AutoImageProcessor, found), found)
     return _load_onnx(found, options)
 
 
