@@ -15,6 +15,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
+from .keys import KEYS, find_key
+
 _SYMBOLS = {"fine": "ok     ", "missing": "missing", "broken": "BROKEN "}
 
 
@@ -46,9 +48,12 @@ def examine() -> list[Finding]:
         one :class:`Finding` per subject
     """
     checks: list[Callable[[], Finding]] = [
-        _python, _fiftyone, _mongod, _database, _torch, _gpu, _plugin, _media, _browser,
+        _python, _fiftyone, _mongod, _database, _torch, _gpu, _plugin, _media, _browser, _keys,
         lambda: _extra("pyiqa", "iqa", "NIQE, BRISQUE and other metrics; its licence forbids commercial use"),
         lambda: _extra("ray", "ray", "engine='ray'"),
+        lambda: _extra("playwright", "browser", "search pages that show nothing without JavaScript"),
+        lambda: _extra("pyarrow", "parquet", "lists of addresses in Parquet files"),
+        lambda: _extra("pysocks", "socks", "SOCKS proxies"),
     ]  # fmt: skip
     return [check() for check in checks]
 
@@ -161,11 +166,22 @@ def _media() -> Finding:
 
 
 def _browser() -> Finding:
-    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
-    found = next((path for path in map(shutil.which, names) if path), None)
+    from .collection.web.rendering import chromium_path
+
+    found = chromium_path()
     if found is None:
-        return Finding("missing", "Chromium", "not found", "only needed for the App's browser tests: install chromium")
+        use = "only needed to render search pages (collect, render) and for the App's tests: install chromium"
+        return Finding("missing", "Chromium", "not found", use)
     return Finding("fine", "Chromium", found)
+
+
+def _keys() -> Finding:
+    there = [name for name in KEYS if find_key(name)]
+    missing = [f"{name} ({use})" for name, use in KEYS.items() if name not in there]
+    found = f"set: {', '.join(there) or 'none'}"
+    if not missing:
+        return Finding("fine", "API keys", found)
+    return Finding("missing", "API keys", found, f"only for sources that need one: {', '.join(missing)}")
 
 
 def _extra(package: str, extra: str, use: str) -> Finding:

@@ -16,6 +16,7 @@ import pytest
 
 import fiftyone_idsynth as ids
 from fiftyone_idsynth.plugin import NAME, install_plugin
+from tests.small_web import SmallWeb
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = [
@@ -90,6 +91,28 @@ def test_execute_operator_works_on_the_chosen_view(filled: Any) -> None:
 def test_a_wrong_input_reaches_the_caller_in_words(filled: Any) -> None:
     with pytest.raises(Exception, match="there is no such sample field"):
         execute("score_quality", filled, params={"label_field": "boxes"})
+
+
+def test_collect_takes_its_keys_from_the_secrets_of_the_app(dataset: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with SmallWeb() as web:
+        photo = {
+            "id": "1", "title": "a panda", "license": "4", "ownername": "Ada", "url_l": f"{web.url}/o/1.jpg",
+            "width_l": 400, "height_l": 300, "owner": "1@N1", "secret": "s", "server": "1", "farm": 1,
+        }  # fmt: skip
+        answer = {"photos": {"page": 1, "pages": 1, "perpage": 500, "total": 1, "photo": [photo]}, "stat": "ok"}
+        web.on("/services/rest/", answer, api_key="from-the-app")
+        params = {
+            "topic": "red panda", "sources": ["flickr"], "endpoints": f"flickr={web.url}", "allowed_hosts": web.host,
+        }  # fmt: skip
+        with pytest.raises(Exception, match="Flickr needs the key FLICKR_API_KEY"):
+            execute("collect", dataset, params=params)
+        monkeypatch.setattr(
+            foo.ExecutionContext, "secrets", property(lambda ctx: {"FLICKR_API_KEY": "from-the-app"}), raising=True
+        )
+        execute("collect", dataset, params=params)
+    dataset.reload()
+    assert dataset.values("source.engine") == ["flickr"]
+    assert "from-the-app" not in str(dataset.get_run_info("collect").config.serialize())
 
 
 def test_the_server_lists_forms_and_runs_operators(filled: Any) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 import fiftyone_idsynth
 from fiftyone_idsynth.errors import ParameterError, UsageError
+from fiftyone_idsynth.keys import KEYS
 from fiftyone_idsynth.stage import (
     BatchSize,
     Bounds,
@@ -116,6 +117,7 @@ def test_every_module_with_a_stage_and_every_operator_is_listed() -> None:
     assert in_files == set(stages())
     manifest = yaml.safe_load((package.parent / "fiftyone.yml").read_text(encoding="utf-8"))
     assert set(manifest["operators"]) == set(stages()), "FiftyOne drops operators that fiftyone.yml does not list"
+    assert set(manifest["secrets"]) == set(KEYS), "FiftyOne gives operators only the secrets that fiftyone.yml lists"
     assert manifest["version"] == fiftyone_idsynth.__version__
 
 
