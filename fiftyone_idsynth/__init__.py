@@ -22,6 +22,7 @@ __version__ = "0.1.0"
 _SUBMODULES = {module.name for module in iter_modules(__path__)}
 
 if TYPE_CHECKING:
+    from .annotation.agreement import agree as agree
     from .annotation.tags import tag as tag
     from .collection.collect import collect as collect
     from .collection.ingest import ingest as ingest
