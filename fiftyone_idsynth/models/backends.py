@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .batches import out_of_memory
-from .errors import BrokenModel, OutOfDeviceMemory, UnsafeWeights, WrongModel
+from .errors import BrokenModel, ModelUnreachable, OutOfDeviceMemory, UnsafeWeights, WrongModel
 from .found import PICKLES, Found
 from .options import Options
 
@@ -130,6 +130,7 @@ def weight_files(found: Found, options: Options) -> list[str]:
 
     Raises:
         UnsafeWeights: there are only pickled weights, and these are not allowed
+        ModelUnreachable: they are not in the cache
         BrokenModel: there are none
     """
     top = [file for file in found.files if "/" not in file]
@@ -144,11 +145,12 @@ def weight_files(found: Found, options: Options) -> list[str]:
     pickles = [f for f in top if f.endswith(PICKLES)]
     if pickles and not options.allow_pickle:
         raise UnsafeWeights(_unsafe(found, pickles[0]))
-    raise BrokenModel(
-        f"{found.name} has no weights (model.safetensors): " +
-        ("load it once with network, the cache has only a part of it" if found.repo and found.folder
-         else "download the whole model, or name another one")
-    )  # fmt: skip
+    if found.repo and found.folder:
+        raise ModelUnreachable(
+            f"{found.name}: the cache has only a part of it (no weights). Load it once with network, or download it on "
+            f"another machine (hf download {found.repo} --local-dir FOLDER) and give the path of the folder"
+        )
+    raise BrokenModel(f"{found.name} has no weights (model.safetensors): download the whole model, or name another one")
 
 
 def _unsafe(found: Found, file: str) -> str:

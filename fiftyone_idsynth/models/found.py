@@ -168,7 +168,9 @@ def look_up(name: str, options: Options) -> Found:
     scheme, colon, rest = name.partition(":")
     if colon and len(scheme) > 1 and not Path(name).exists():  # one letter is a drive
         if scheme not in SCHEMES or not rest:
-            raise ModelNotFound(f"model {name!r}: {suggestion(scheme, [s + ':NAME' for s in SCHEMES])}, or a hub id")
+            raise ModelNotFound(
+                f"model {name!r}: names with a colon begin with a prefix: {suggestion(scheme, SCHEMES)}, as in zoo:NAME"
+            )
         return Found(name, scheme=scheme)
     path = Path(name).expanduser()
     if path.exists():

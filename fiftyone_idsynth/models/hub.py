@@ -56,7 +56,9 @@ def list_model(repo: str, revision: str | None, *, offline: bool) -> Listing:
         found = _cached(repo, revision, str(error))
         logger.warning("%s. Its copy in the cache is used, commit %s", error, found.revision)
         return found
-    return Listing(str(info.sha), {file.rfilename: file.size or 0 for file in info.siblings or ()})
+    listing = Listing(str(info.sha), {file.rfilename: file.size or 0 for file in info.siblings or ()})
+    _note_branch(repo, revision, listing)
+    return listing
 
 
 def fetch(repo: str, file: str, revision: str) -> Path:
@@ -121,6 +123,19 @@ def readable_errors(repo: str, revision: str | None = None) -> Iterator[None]:
         if error.filename is None or error.errno is None:
             raise ModelUnreachable(f"{repo}: downloading failed ({_first_line(error)}). {_elsewhere(repo)}") from error
         raise storage_error(error, str(error.filename)) from error
+
+
+def _note_branch(repo: str, revision: str | None, listing: Listing) -> None:
+    """Lets the cache know which commit a branch stands for, so that the model is found there without network.
+
+    The client writes that down only when a file is downloaded by the name of the branch: the smallest serves.
+    """
+    from huggingface_hub import hf_hub_download
+
+    if listing.sizes and revision != listing.revision:
+        small = min(listing.sizes, key=lambda file: (file != "config.json", listing.sizes[file]))
+        with readable_errors(repo, revision):
+            hf_hub_download(repo, small, revision=revision, etag_timeout=_TIMEOUT)
 
 
 def _cached(repo: str, revision: str | None, why: str) -> Listing:

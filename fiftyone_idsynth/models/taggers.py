@@ -138,14 +138,15 @@ def run(session: Any, inputs: InputFormat, output: str, batch: np.ndarray) -> np
 
 
 def _is_classifier(found: Found) -> bool:
-    if not found.model_type:
+    if not found.model_type or found.file:
         return False
     from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
 
     if found.model_type not in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES:
         return False
-    has_weights = any(not file.endswith(".onnx") and "model" in file for file in found.files) and not found.file
-    return has_weights and any("ForImageClassification" in name for name in found.architectures)
+    # Some were exported to ONNX, and keep their configuration.
+    only_onnx = found.onnx_files and not any(file.endswith((".safetensors", ".bin")) for file in found.files)
+    return not only_onnx and any("ForImageClassification" in name for name in found.architectures)
 
 
 def _load_onnx(found: Found, options: Options) -> OnnxTagger:
