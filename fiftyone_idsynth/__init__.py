@@ -23,10 +23,14 @@ _SUBMODULES = {module.name for module in iter_modules(__path__)}
 
 if TYPE_CHECKING:
     from .annotation.agreement import agree as agree
+    from .annotation.captions import caption as caption
+    from .annotation.regions import detect as detect
     from .annotation.tags import tag as tag
+    from .building.build import build as build
     from .collection.collect import collect as collect
     from .collection.ingest import ingest as ingest
     from .curation.duplicates import deduplicate as deduplicate
+    from .curation.relevance import filter_irrelevant as filter_irrelevant
     from .curation.restore import restore as restore
     from .curation.splits import split as split
     from .exporting.export import export as export

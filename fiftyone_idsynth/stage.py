@@ -63,7 +63,7 @@ __all__ = [
     "current_run", "fingerprint", "stage", "stages", "storable",
 ]  # fmt: skip
 
-ROOMS = ("collection", "generation", "annotation", "quality", "curation", "exporting")
+ROOMS = ("collection", "generation", "annotation", "quality", "curation", "exporting", "building")
 """The packages that hold stages; each names the modules with stages in ``STAGES``."""
 
 
