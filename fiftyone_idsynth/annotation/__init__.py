@@ -1,4 +1,4 @@
 """Say what the images show: tags, captions, boxes, masks, classes, and how far annotators agree."""
 
-STAGES = ("tags", "agreement")
+STAGES = ("tags", "captions", "regions", "agreement")
 """The modules that hold stages."""
