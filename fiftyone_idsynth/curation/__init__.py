@@ -1,4 +1,4 @@
 """Decide which images stay and which split they belong to."""
 
-STAGES = ("duplicates", "restore", "splits")
+STAGES = ("duplicates", "relevance", "restore", "splits")
 """The modules that hold stages."""
