@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from ..errors import ParameterError
 from .batches import out_of_memory
 from .errors import BrokenModel, ModelUnreachable, OutOfDeviceMemory, UnsafeWeights, WrongModel
 from .found import PICKLES, Found
@@ -90,9 +91,11 @@ def onnx_session(found: Found, file: str, options: Options) -> Any:
         options: the device
 
     Returns:
-        an ``onnxruntime.InferenceSession``; on the processor where onnxruntime was installed without CUDA
+        an ``onnxruntime.InferenceSession``; with the device ``"auto"`` on the processor where onnxruntime was
+        installed without CUDA
 
     Raises:
+        ParameterError: CUDA was asked for, and onnxruntime was installed without it
         BrokenModel: it is missing or damaged
         OutOfDeviceMemory: the device has too little memory
     """
@@ -104,6 +107,13 @@ def onnx_session(found: Found, file: str, options: Options) -> Any:
     available = onnxruntime.get_available_providers()
     providers: list[Any] = ["CPUExecutionProvider"]
     device = options.torch_device()
+    if options.device.startswith("cuda") and "CUDAExecutionProvider" not in available:
+        raise ParameterError(
+            "device",
+            options.device,
+            f"{found.name} is an ONNX model, and onnxruntime was installed without CUDA: install onnxruntime-gpu in its "
+            "place, or take 'auto' or 'cpu'",
+        )
     if device.startswith("cuda") and "CUDAExecutionProvider" in available:
         providers.insert(0, ("CUDAExecutionProvider", {"device_id": int(device.partition(":")[2] or 0)}))
     try:

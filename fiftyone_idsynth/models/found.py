@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ..errors import suggestion
+from ..errors import ParameterError, suggestion
 from . import hub
 from .errors import BrokenModel, ModelNotFound, ModelUnreachable
 from .options import Options
@@ -161,6 +161,7 @@ def look_up(name: str, options: Options) -> Found:
 
     Raises:
         ModelError: it cannot be found; see :mod:`fiftyone_idsynth.models.errors`
+        ParameterError: a revision of something that is not on the hub was asked for
     """
     name = name.strip()
     if not name:
@@ -171,9 +172,11 @@ def look_up(name: str, options: Options) -> Found:
             raise ModelNotFound(
                 f"model {name!r}: names with a colon begin with a prefix: {suggestion(scheme, SCHEMES)}, as in zoo:NAME"
             )
+        _no_revision(name, options)
         return Found(name, scheme=scheme)
     path = Path(name).expanduser()
     if path.exists():
+        _no_revision(name, options)
         return _local(name, path.absolute())
     repo, file = _hub_parts(name)
     if not repo:
@@ -186,6 +189,11 @@ def look_up(name: str, options: Options) -> Found:
     if "config.json" in listing.sizes and not file:
         found.config.update(_read_config(found.fetch(["config.json"]) / "config.json"))
     return found
+
+
+def _no_revision(name: str, options: Options) -> None:
+    if options.revision is not None:
+        raise ParameterError("revision", options.revision, f"only models on the hub have revisions, not {name!r}")
 
 
 def _local(name: str, path: Path) -> Found:

@@ -91,3 +91,20 @@ def test_nothing_gives_nothing(folder):
 def test_a_text_longer_than_the_model_can_read_is_cut(folder):
     matcher = find_model(Matcher, str(folder), CPU)
     assert np.isfinite(matcher.match(photos(), ["word " * 500, "b"])).all()
+
+
+def test_a_trained_clip_tells_what_a_picture_shows():
+    from tests.zoo import shapes_world as world
+    from tests.zoo.common import MODELS
+
+    if not (MODELS / "clip").is_dir():
+        pytest.skip("there are no weights of CLIP in tests/zoo/models")
+    matcher = find_model(Matcher, str(MODELS / "clip"), CPU)
+    scenes = world.scenes(62, 60, 1)
+    names = [f"a {colour} {shape}" for colour in world.COLOURS for shape in world.SHAPES]
+    probabilities = matcher.match(list(world.images(scenes)), names)
+    right = [
+        names[n] == f"a {scene.things[0].colour} {scene.things[0].shape}"
+        for n, scene in zip(probabilities.argmax(1), scenes, strict=True)
+    ]
+    assert np.mean(right) >= 0.85

@@ -224,6 +224,22 @@ def test_devices_that_are_not_there(vit):
         find_model(Tagger, str(vit), Options(device="cuda:99"))
 
 
+def test_what_cannot_be_obeyed_is_not_ignored(vit, tmp_path, monkeypatch):
+    with pytest.raises(ParameterError, match="revision='main'"):
+        find_model(Tagger, str(vit), Options(device="cpu", revision="main"))
+    import onnxruntime
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("onnxruntime was installed with CUDA here")
+    (tmp_path / "wd14").mkdir()
+    folder = str(tiny.wd14(tmp_path / "wd14"))
+    monkeypatch.setattr(Options, "torch_device", lambda self: "cuda")
+    monkeypatch.setattr(loading, "_free_memory", lambda device: 2**40)
+    with pytest.raises(ParameterError, match="onnxruntime-gpu"):
+        find_model(Tagger, folder, Options(device="cuda"))
+    assert find_model(Tagger, folder).device == "cpu"
+
+
 class Small(Tagger):
     """A model on a device with room for a few pictures."""
 

@@ -187,3 +187,17 @@ def test_a_damaged_onnx_file_is_named(tmp_path):
     (tmp_path / "model.onnx").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(BrokenModel, match=r"model\.onnx cannot be opened"):
         tagger(tmp_path)
+
+
+def test_a_trained_tagger_names_the_shapes_it_is_shown():
+    from tests.zoo import shapes_world as world
+    from tests.zoo.common import MODELS
+
+    if not (MODELS / "wd14").is_dir():
+        pytest.skip("there are no weights of the tagger in tests/zoo/models")
+    scenes = world.scenes(22, 60)
+    found = tagger(MODELS / "wd14").tag(list(world.images(scenes)), threshold=0.35)
+    said = [{tag.name for tag in tags if tag.category == "general"} for tags in found]
+    right = sum(len(names & set(scene.tags)) for names, scene in zip(said, scenes, strict=True))
+    assert right / sum(map(len, said)) >= 0.97
+    assert right / sum(len(scene.tags) for scene in scenes) >= 0.97
