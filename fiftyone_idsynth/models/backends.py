@@ -111,8 +111,8 @@ def onnx_session(found: Found, file: str, options: Options) -> Any:
         raise ParameterError(
             "device",
             options.device,
-            f"{found.name} is an ONNX model, and onnxruntime was installed without CUDA: install onnxruntime-gpu in its "
-            "place, or take 'auto' or 'cpu'",
+            f"{found.name} is an ONNX model, and onnxruntime was installed without CUDA: install onnxruntime-gpu in "
+            "its place, or take 'auto' or 'cpu'",
         )
     if device.startswith("cuda") and "CUDAExecutionProvider" in available:
         providers.insert(0, ("CUDAExecutionProvider", {"device_id": int(device.partition(":")[2] or 0)}))
