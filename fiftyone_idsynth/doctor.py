@@ -48,7 +48,7 @@ def examine() -> list[Finding]:
         one :class:`Finding` per subject
     """
     checks: list[Callable[[], Finding]] = [
-        _python, _fiftyone, _mongod, _database, _torch, _gpu, _plugin, _media, _browser, _keys,
+        _python, _fiftyone, _mongod, _database, _torch, _gpu, _onnx, _hub, _plugin, _media, _browser, _keys,
         lambda: _extra("pyiqa", "iqa", "NIQE, BRISQUE and other metrics; its licence forbids commercial use"),
         lambda: _extra("ray", "ray", "engine='ray'"),
         lambda: _extra("playwright", "browser", "search pages that show nothing without JavaScript"),
@@ -138,6 +138,26 @@ def _gpu() -> Finding:
     if not name:
         return Finding("missing", "GPU", "none", "models run on the CPU: right, but slowly")
     return Finding("fine", "GPU", name)
+
+
+def _onnx() -> Finding:
+    import onnxruntime
+
+    providers = onnxruntime.get_available_providers()
+    found = f"{onnxruntime.__version__} on {', '.join(name.removesuffix('ExecutionProvider') for name in providers)}"
+    if _gpu().state == "fine" and "CUDAExecutionProvider" not in providers and _gpu().found != "Apple MPS":
+        remedy = "taggers in ONNX run on the CPU; for the GPU: pip install onnxruntime-gpu in its place"
+        return Finding("missing", "onnxruntime", found, remedy)
+    return Finding("fine", "onnxruntime", found)
+
+
+def _hub() -> Finding:
+    from huggingface_hub import get_token
+    from huggingface_hub.constants import HF_HUB_CACHE, HF_HUB_OFFLINE
+
+    token = "with a token" if get_token() else "no token (only gated models need one: set HF_TOKEN)"
+    offline = ", offline: HF_HUB_OFFLINE is set" if HF_HUB_OFFLINE else ""
+    return Finding("fine", "model hub", f"cache in {HF_HUB_CACHE}, {token}{offline}")
 
 
 def _plugin() -> Finding:
