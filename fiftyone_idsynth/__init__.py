@@ -24,6 +24,7 @@ _SUBMODULES = {module.name for module in iter_modules(__path__)}
 if TYPE_CHECKING:
     from .annotation.agreement import agree as agree
     from .annotation.captions import caption as caption
+    from .annotation.classes import classify as classify
     from .annotation.regions import detect as detect
     from .annotation.tags import tag as tag
     from .building.build import build as build
