@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import time
 from collections import Counter
@@ -12,13 +13,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import fields
-from ..licenses import is_allowed, license_key
+from ..licenses import is_allowed
 from .arrival import Arrival, Rules, receive
 from .harvest import Finding, Harvest, PageEvent
 from .ledger import Known, Ledger, suspend, suspended_until
 from .plan import Chosen, CollectionError
 from .sources.base import Query, Source, SourceError
+from .writer import Writer
 
 if TYPE_CHECKING:
     import fiftyone as fo
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
     from .web.answer import Answer
     from .web.download import Download, Downloader
 
-WRITE_EVERY_SAMPLES = 200
-WRITE_EVERY_SECONDS = 2.0
+LONGEST_WAIT = 0.25
+GATHERING = 0.05
+"""Seconds for which downloads are gathered: each batch costs the database a question."""
 LISTED_REFUSALS = 10
 
 
@@ -101,7 +103,8 @@ class Collector:
         from ..engine import saving
 
         self._ledger = Ledger(self._dataset, self._run)
-        self._writer = _Writer(self._dataset, self._run, self._wanted)
+        wanted = self._wanted
+        self._writer = Writer(self._dataset, self._run, wanted.topic, wanted.class_field, wanted.captions, wanted.tags)
         self._events: queue.Queue[PageEvent | Download] = queue.Queue()
         self._finish_by = time.monotonic() + self._network.max_minutes * 60
         with self._network.open() as machinery, saving(self._writer.write), ThreadPoolExecutor(1) as self._notices:
@@ -151,14 +154,14 @@ class Collector:
             self._writer.write_if_due()
 
     def _next_events(self) -> list[Any]:
-        """What has happened; waits for a moment if nothing has."""
+        """What has happened; waits for a moment if nothing has, and for what comes shortly after a download."""
         events: list[Any] = []
-        try:
-            events.append(self._events.get(timeout=0.25))
-            while len(events) < 256:
-                events.append(self._events.get_nowait())
-        except queue.Empty:
-            pass
+        until = time.monotonic() + LONGEST_WAIT
+        with contextlib.suppress(queue.Empty):
+            while not events or (len(events) < self._in_flight and not isinstance(events[-1], PageEvent)):
+                events.append(self._events.get(timeout=max(until - time.monotonic(), 0.0)))
+                if len(events) == 1:
+                    until = time.monotonic() + GATHERING
         return events
 
     def _look_up(self, event: PageEvent) -> None:
@@ -280,59 +283,3 @@ class Collector:
             why = [*self._errors.values(), *counts, *self._refusals[:3]]
             raise CollectionError("not one image could be collected:\n  " + "\n  ".join(why))
         return outputs | ({"refused": self._refusals} if self._refusals else {})
-
-
-class _Writer:
-    """Adds samples in bulk, each complete with its provenance."""
-
-    def __init__(self, dataset: fo.Dataset, run: Run, wanted: Wanted):
-        from ..media import media_store
-
-        self.store = media_store(dataset)
-        self.hashes: set[str] = set()
-        self._dataset, self._run, self._wanted = dataset, run, wanted
-        self._waiting: list[fo.Sample] = []
-        self._since = time.monotonic()
-
-    def add(self, finding: Finding, arrival: Arrival, versions: tuple[str, str], source: Source) -> None:
-        """Takes an image; it is written with the next ones."""
-        import fiftyone as fo
-
-        candidate, wanted = finding.candidate, self._wanted
-        values: dict[str, Any] = {
-            "source": fields.document({
-                "kind": "api" if source.about.kind == "api" else "web", "engine": finding.source,
-                "query": finding.query.text, "language": finding.query.language, "rank": candidate.rank,
-                "page_url": candidate.page_url or None, "image_url": candidate.image_url,
-                "title": candidate.title or None, "description": candidate.description or None,
-                "keywords": candidate.keywords or None, "creator": candidate.creator or None,
-                "license": license_key(candidate.license) or None, "license_url": candidate.license_url or None,
-                "fetched_at": datetime.now(UTC), "etag": versions[0] or None, "modified": versions[1] or None,
-                "sha256": arrival.sha256, "converted": arrival.converted or None,
-            }),
-            "metadata": fo.ImageMetadata(
-                size_bytes=arrival.size, mime_type="image/jpeg" if arrival.filepath.endswith(".jpg") else "image/png",
-                width=arrival.width, height=arrival.height, num_channels=arrival.channels,
-            ),
-        }  # fmt: skip
-        if wanted.class_field:
-            values[wanted.class_field] = fo.Classification(label=wanted.topic)
-        captions = {"query": finding.query.text, "title": candidate.title, "description": candidate.description}
-        if captions.get(wanted.captions):
-            fields.declare(self._dataset, "caption")
-            values["caption"] = captions[wanted.captions]
-        self.hashes.add(arrival.sha256)
-        self._waiting.append(fo.Sample(filepath=arrival.filepath, tags=list(wanted.tags), **values))
-
-    def write_if_due(self) -> None:
-        """Writes when many samples wait, or one waits for long."""
-        if len(self._waiting) >= WRITE_EVERY_SAMPLES or time.monotonic() - self._since > WRITE_EVERY_SECONDS:
-            self.write()
-
-    def write(self) -> None:
-        """Writes what waits."""
-        self._since = time.monotonic()
-        if self._waiting:
-            self._dataset.add_samples(self._waiting, progress=False)
-            self._run.created(len(self._waiting))
-            self._waiting, self.hashes = [], set()

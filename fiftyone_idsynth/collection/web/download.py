@@ -21,6 +21,9 @@ from .schedule import Schedule
 FAILURES_IN_A_ROW = 20
 """After so many failures without a success a host is given up for this run."""
 
+HANDLING_SHARE = 4
+"""There is one thread more for so many connections."""
+
 
 @dataclass
 class Download:
@@ -51,6 +54,8 @@ class Download:
 
 class Downloader:
     """Threads that download, each answer handled on the thread that fetched it.
+
+    There are more threads than requests at a time: while some work on what came, others keep all connections busy.
 
     Args:
         fetcher: opens addresses
@@ -85,12 +90,13 @@ class Downloader:
         self._fetcher, self._handle, self._robots, self._robots_tag = fetcher, handle, robots, robots_tag
         self._tries, self._max_wait, self._base = tries, max_wait, backoff_base
         self._finish_by = finish_by if finish_by is not None else float("inf")
-        self._schedule = Schedule(max_per_host, rate)
+        self._schedule = Schedule(max_per_host, rate, connections)
         self._failures: dict[str, int] = defaultdict(int)
         self._blocked: dict[str, float] = {}
         self._finished = finished
         self._threads = [
-            threading.Thread(target=self._work, name=f"download-{number}", daemon=True) for number in range(connections)
+            threading.Thread(target=self._work, name=f"download-{number}", daemon=True)
+            for number in range(connections + -(-connections // HANDLING_SHARE))
         ]
         for thread in self._threads:
             thread.start()
@@ -110,22 +116,27 @@ class Downloader:
             host, download = taken
             again = None
             try:
-                again = self._attempt(host, download)
+                try:
+                    answer = self._attempt(host, download)
+                finally:
+                    self._schedule.done(host)
+                if isinstance(answer, Answer):
+                    download.result = self._handle(answer, download)
+                else:
+                    again = answer
             except (RefusedImage, FetchError) as refusal:
                 download.reason, download.detail = refusal.reason, refusal.detail
             except StorageError as error:
                 download.error = error
             except Exception as error:  # one file never costs the others; what it was is reported
                 download.reason, download.detail = "failed", f"{type(error).__name__}: {error}"
-            finally:
-                self._schedule.done(host)
             if again is not None:
                 self._schedule.put(host, download, not_before=again)
             else:
                 self._finished.put(download)
 
-    def _attempt(self, host: str, download: Download) -> float | None:
-        """Fetches a file once; returns when to try again, or ``None`` when that is all."""
+    def _attempt(self, host: str, download: Download) -> Answer | float:
+        """Fetches a file once; returns the answer, or when to try again."""
         now = time.monotonic()
         if now >= self._finish_by:
             raise FetchError("deadline", "the run's time was up")
@@ -150,8 +161,7 @@ class Downloader:
         download.versions = (answer.headers.get("etag", ""), answer.headers.get("last-modified", ""))
         if answer.status not in (200, 304):
             raise FetchError(status_reason(answer.status), f"status {answer.status}")
-        download.result = self._handle(answer, download)
-        return None
+        return answer
 
     def _retry(self, host: str, download: Download, error: FetchError) -> float:
         now = time.monotonic()

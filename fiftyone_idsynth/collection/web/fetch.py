@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import heapq
 import http.client
 import itertools
@@ -84,7 +85,7 @@ class Fetcher:
         self._user_agents = tuple(user_agents)
         self._watchdog = _Watchdog()
         options: dict[str, Any] = {
-            "num_pools": 64, "maxsize": connections, "ssl_context": _ssl_context(),
+            "num_pools": 64, "maxsize": connections, "ssl_context": _trusting(*_own_certificates()),
             "on_connection": self._watchdog.serve, "connect_timeout": limits.connect,
         }  # fmt: skip
         self._pools = [guarded_proxy_manager(guard, proxy, **options) for proxy in proxies] or [
@@ -276,12 +277,18 @@ def _explained(error: Exception) -> FetchError:
     return FetchError("connection", text)
 
 
-def _ssl_context() -> ssl.SSLContext:
-    """One context for all connections: making one reads all certificates, 23 ms of work."""
+def _own_certificates() -> tuple[str, str]:
+    """Where the user says that trusted certificates are, as OpenSSL knows it."""
+    return os.environ.get("SSL_CERT_FILE", ""), os.environ.get("SSL_CERT_DIR", "")
+
+
+@functools.lru_cache(maxsize=4)
+def _trusting(file: str, folder: str) -> ssl.SSLContext:
+    """One context for all connections of all runs: making one reads all certificates, 23 ms of work."""
     import certifi
 
     context = ssl.create_default_context()
-    if not (os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR")):
+    if not (file or folder):
         context.load_verify_locations(certifi.where())
     return context
 

@@ -26,10 +26,12 @@ class Schedule:
     Args:
         max_per_host: jobs of one host that run at the same time
         rate: jobs of one host that start per second; 0 for no limit
+        total: jobs of all hosts that run at the same time
     """
 
-    def __init__(self, max_per_host: int, rate: float):
-        self._max_per_host = max_per_host
+    def __init__(self, max_per_host: int, rate: float, total: int):
+        self._max_per_host, self._total = max_per_host, total
+        self._active = 0
         self._interval = 1 / rate if rate else 0.0
         self._hosts: dict[str, _Host] = {}
         self._ready: list[tuple[float, int, str]] = []  # heap: when, order, host that may start a job then
@@ -71,10 +73,12 @@ class Schedule:
         with self._changed:
             its = self._hosts[host]
             its.active -= 1
+            self._active -= 1
             if its.waiting:
                 self._queue(host, its)
+            if self._ready:
                 self._changed.notify()
-            elif not its.active and its.next_start <= time.monotonic():
+            if not its.waiting and not its.active and its.next_start <= time.monotonic():
                 del self._hosts[host]  # memory stays flat however many hosts there are
 
     def pause(self, host: str, until: float) -> None:
@@ -96,7 +100,7 @@ class Schedule:
 
     def _pop(self, now: float) -> tuple[tuple[str, Any] | None, float | None]:
         """A host's job that may start now, or how long to wait for the next one."""
-        while self._ready:
+        while self._ready and self._active < self._total:
             when, _, host = self._ready[0]
             if when > now:
                 return None, when - now
@@ -113,6 +117,7 @@ class Schedule:
                 continue
             job = heapq.heappop(its.waiting)[2]
             its.active += 1
+            self._active += 1
             its.next_start = now + self._interval
             self._queue(host, its)
             return (host, job), None
