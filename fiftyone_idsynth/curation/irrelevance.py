@@ -149,9 +149,10 @@ def unrelated_tags(table: TagTable, reference: np.ndarray, spared: Sequence[int]
 
     Of ``n`` images ``r`` are sure to show the query, and a tag is on ``t`` images, on ``k`` of the sure ones. If it
     had nothing to do with the query, ``k`` would follow the hypergeometric distribution. The tag condemns if it is
-    found with the query too rarely to be chance, P(K <= k) at a false discovery rate of :data:`FALSE_DISCOVERIES` over
-    all tags, and if its lift ``k n / (r t)`` (the exponential of the pointwise mutual information, Church and Hanks
-    1990) is at most :data:`MAX_LIFT`. So a rare tag never condemns: that it was not seen with the query proves nothing.
+    found with the query too rarely to be chance, P(K <= k) at a false discovery rate of :data:`FALSE_DISCOVERIES`, and
+    if its lift ``k n / (r t)`` (the exponential of the pointwise mutual information, Church and Hanks 1990) is at most
+    :data:`MAX_LIFT`. A rare tag never condemns: that it was not seen with the query proves nothing. Tags that are too
+    rare to be found out whatever ``k`` is are not counted among those that are tested (Gilbert 2005).
 
     Args:
         table: the tags
@@ -165,6 +166,9 @@ def unrelated_tags(table: TagTable, reference: np.ndarray, spared: Sequence[int]
     total, sure = len(table), int(reference.sum())
     columns = np.setdiff1d(np.arange(len(table.names)), list(spared))
     if not columns.size or not sure:
+        return []
+    columns = columns[stats.hypergeom.cdf(0, total, sure, table.counts[columns]) <= FALSE_DISCOVERIES]
+    if not columns.size:
         return []
     times, both = table.counts[columns], table.together(reference)[columns]
     chance = np.clip(stats.hypergeom.cdf(both, total, sure, times), 0, 1)

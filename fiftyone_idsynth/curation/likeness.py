@@ -28,19 +28,25 @@ NEIGHBOURS = 3
 
 LEAST_EXAMPLES = 3
 
+LEAST_SPREAD = 0.01
+"""The least standard deviation of cosines."""
+
 TWO_GROUPS = 0.75
 """Share of the variance that lies between the two groups of scores from which on there are two: that of evenly spread
 scores, which have no groups, is 0.75."""
 
 UNDECIDED = 0.5
 
+STRANGE = 0.05
+"""An image that is less like the good examples than all but this share of their kind counts as irrelevant."""
+
 
 class LikenessWorker(ModelWorker):
     """Computes how well images fit a query.
 
     Without examples that is the probability of the query's texts against those of other things. With examples it is
-    the mean of that and of the share of examples that are at most as like the others as the image is
-    (:func:`conformity`): pictures say more than words, and both say more than one.
+    the mean of that and of the conformity with them (:func:`conformity`), cut at twice :data:`STRANGE` and scaled to 1,
+    so that for both 0.5 is where images begin to fit.
 
     Args:
         model: the model's name
@@ -68,7 +74,8 @@ class LikenessWorker(ModelWorker):
         scores = found.sum(1) if self.model.exclusive else found.max(1)
         if self._examples is not None:
             embedded = np.stack(self.batches(self.model.embed, pictures))
-            scores = (scores + conformity(embedded, self._examples)) / 2
+            fitting = np.minimum(conformity(embedded, self._examples) / (2 * STRANGE), 1)
+            scores = (scores + fitting) / 2
         return list(np.clip(scores, 0, 1))
 
     def values(self, item: Item, answer: Any) -> dict[str, Any]:
@@ -94,22 +101,28 @@ def texts_of(phrases: Sequence[str]) -> list[str]:
 def conformity(embedded: np.ndarray, examples: np.ndarray) -> np.ndarray:
     """Says how alike images are to examples, on the scale of how alike these are to each other.
 
-    An image's likeness is its mean cosine with its nearest examples (:data:`NEIGHBOURS`). The result is the share of
-    examples whose own likeness to the others is at most that: the p-value of a conformal anomaly detector (Laxhammar
-    and Falkman 2011). Images of the examples' kind are spread evenly over 0 to 1, strange ones are near 0.
+    An image's likeness is its mean cosine with its nearest examples (:data:`NEIGHBOURS`). The result is the probability
+    that an image of the examples' kind is at most as alike, which Student's t distribution gives for a further value
+    of a normal distribution of which the examples' likeness to each other are a sample. Images of their kind are spread
+    evenly over 0 to 1, strange ones are near 0.
 
     Args:
         embedded: float (images x dimensions), of length 1
         examples: float (examples x dimensions), of length 1; at least :data:`LEAST_EXAMPLES`
 
     Returns:
-        float (images), 1 / (examples + 1) to 1
+        float (images), 0 to 1
     """
+    from scipy.stats import t
+
     among = examples @ examples.T
     np.fill_diagonal(among, -np.inf)
-    own = np.sort(_nearest(among, min(NEIGHBOURS, len(examples) - 1)))
-    likeness = _nearest(embedded @ examples.T, min(NEIGHBOURS, len(examples) - 1))
-    result: np.ndarray = (1 + np.searchsorted(own, likeness, side="right")) / (len(examples) + 1)
+    count = min(NEIGHBOURS, len(examples) - 1)
+    own = _nearest(among, count)
+    # Examples that are copies of each other must not make everything else strange.
+    spread = max(float(own.std(ddof=1)), LEAST_SPREAD) * np.sqrt(1 + 1 / len(own))
+    deviation = (_nearest(embedded @ examples.T, count) - own.mean()) / spread
+    result: np.ndarray = t.cdf(deviation, df=len(own) - 1)
     return result
 
 
