@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 TAGS_FIELD = "content_tags"
 
+NOTHING = "none"
+"""The name that stands for no model, and for no field."""
+
 SERVED = "openai:"
 """What the name of a model behind an OpenAI-compatible address begins with."""
 
@@ -44,7 +47,7 @@ FATAL = ("no_key", "key_refused", "unknown_model", "no_connection", "quota", "bu
 def caption(
     samples: Samples,
     *,
-    model: str | None = "Salesforce/blip-image-captioning-base",
+    model: str = "Salesforce/blip-image-captioning-base",
     prompt: str = "",
     max_new_tokens: Annotated[int, Bounds(1, 2048)] = 50,
     num_beams: Annotated[int, Bounds(1, 32)] = 3,
@@ -52,7 +55,7 @@ def caption(
     caption_field: str = "caption",
     training_text: bool = True,
     trigger_word: str = "",
-    tags_field: Annotated[str, LabelField(("Classifications",))] | None = TAGS_FIELD,
+    tags_field: Annotated[str, LabelField(("Classifications",))] = TAGS_FIELD,
     tags_threshold: Fraction = 0.35,
     llm_url: str | None = None,
     llm_budget: Annotated[int, Bounds(1, 1_000_000_000)] = 1_000_000,
@@ -76,8 +79,8 @@ def caption(
     captions included, so that another trigger word or threshold does not run the model again.
 
     Args:
-        model ("Salesforce/blip-image-captioning-base"): a hub id, a folder, or openai:MODEL for a server; None makes no
-            captions, only training texts
+        model ("Salesforce/blip-image-captioning-base"): a hub id, a folder, or openai:MODEL for a server; "none"
+            makes no captions, only training texts
         prompt (""): what the model is given besides the image: the beginning of the caption for BLIP, a task such as
             <DETAILED_CAPTION> for Florence-2, a question for models that are spoken to
         max_new_tokens (50): the longest caption, in tokens
@@ -87,7 +90,7 @@ def caption(
         caption_field ("caption"): the field that gets the captions
         training_text (True): whether to write the field training_text
         trigger_word (""): what training texts begin with, e.g. a rare word that shall stand for the subject
-        tags_field ("content_tags"): the tags that are added to training texts; None adds none
+        tags_field ("content_tags"): the tags that are added to training texts; "none" adds none
         tags_threshold (0.35): least confidence of a tag in a training text; tags that people made always count
         llm_url (None): address of the server for openai:MODEL, by default OPENAI_BASE_URL or OpenAI's
         llm_budget (1000000): tokens that the server may use; an image takes about a thousand
@@ -115,7 +118,7 @@ def caption(
     worker: Worker | None = None
     if from_source != "none":
         worker = SourceWorker(run.dataset, from_source, caption_field)
-    elif model is not None:
+    elif model != NOTHING:
         settings = CaptionSettings(prompt, max_new_tokens, num_beams, caption_field)
         options = Options(device, dtype, revision, offline, allow_pickle)
         if model.startswith(SERVED):
@@ -133,7 +136,7 @@ def caption(
     return run.report(_settle(run.dataset, ids, caption_field, tags_field, rules))
 
 
-def _check(samples: Any, caption_field: str, texts: bool, trigger_word: str, tags_field: str | None) -> None:
+def _check(samples: Any, caption_field: str, texts: bool, trigger_word: str, tags_field: str) -> None:
     """Refuses parameters that do not fit one another or the dataset."""
     import fiftyone as fo
 
@@ -144,7 +147,8 @@ def _check(samples: Any, caption_field: str, texts: bool, trigger_word: str, tag
         raise ParameterError("caption_field", caption_field, "this field gets the training texts: choose another one")
     if trigger_word and not texts:
         raise ParameterError("trigger_word", trigger_word, "is for training texts, and training_text is off")
-    if texts and tags_field and tags_field != TAGS_FIELD:  # the default one need not be there
+    needed = tags_field != TAGS_FIELD or samples.has_field(TAGS_FIELD)  # the default one need not be there
+    if texts and tags_field != NOTHING and needed:
         require_field(samples, tags_field, fo.Classifications, parameter="tags_field")
 
 
@@ -303,7 +307,7 @@ class SourceWorker(Worker):
 
 
 def _settle(
-    dataset: fo.Dataset, ids: list[str], caption_field: str, tags_field: str | None, rules: TextRules | None
+    dataset: fo.Dataset, ids: list[str], caption_field: str, tags_field: str, rules: TextRules | None
 ) -> dict[str, Any]:
     """Works out the training texts from what is stored, writes those that changed, and sums up.
 
@@ -336,13 +340,13 @@ def _settle(
 
 
 def _write_texts(
-    dataset: fo.Dataset, ids: list[str], caption_field: str, tags_field: str | None, rules: TextRules, kept: set[str]
+    dataset: fo.Dataset, ids: list[str], caption_field: str, tags_field: str, rules: TextRules, kept: set[str]
 ) -> int:
     """Writes the training texts of some samples, save those that people wrote; returns how many there are now."""
     from ..authorship import authors_of
     from ..samples import set_fields
 
-    tagged = tags_field is not None and dataset.get_field(tags_field) is not None
+    tagged = tags_field != NOTHING and dataset.get_field(tags_field) is not None
     paths = ["id", caption_field, "training_text", *([f"{tags_field}.classifications"] if tagged else [])]
     changed: dict[str, dict[str, Any]] = {}
     count = 0

@@ -124,14 +124,30 @@ def test_captions_of_people_stay_and_get_into_training_texts(dataset: Any, tmp_p
 def test_training_texts_of_people_stay(dataset: Any, tmp_path: Path) -> None:
     fill(dataset, tmp_path, scenes_of_one(2))
     give(dataset, caption=["one", "two"])
-    caption(dataset, model=None, trigger_word="sks", progress=False)
+    caption(dataset, model="none", trigger_word="sks", progress=False)
     assert dataset.values("training_text") == ["sks, one", "sks, two"]
     sample = dataset.first()
     sample.training_text = "my own text"
     sample.save()
-    report = caption(dataset, model=None, trigger_word="ohwx", progress=False)
+    report = caption(dataset, model="none", trigger_word="ohwx", progress=False)
     assert dataset.values("training_text") == ["my own text", "ohwx, two"]
     assert report.outputs["left as people wrote them"] == 1
+
+
+def test_only_sure_tags_of_the_field_that_is_named_are_added(dataset: Any, tmp_path: Path) -> None:
+    fill(dataset, tmp_path, scenes_of_one(1))
+    labels = [fo.Classification(label="sure", confidence=0.8), fo.Classification(label="unsure", confidence=0.6)]
+    give(
+        dataset, caption=["a shape"], content_tags=[tagged("other")], mine=[fo.Classifications(classifications=labels)]
+    )
+    for tags_field, threshold, text in [
+        ("mine", 0.7, "a shape, sure"),
+        ("mine", 0.5, "a shape, sure, unsure"),
+        ("none", 0.5, "a shape"),
+        ("content_tags", 0.5, "a shape, other"),
+    ]:
+        caption(dataset, model="none", tags_field=tags_field, tags_threshold=threshold, progress=False)
+        assert dataset.values("training_text") == [text]
 
 
 def test_a_broken_image_costs_only_itself(dataset: Any, tmp_path: Path, blip: str) -> None:
