@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .annotation.captions import caption as caption
     from .annotation.classes import classify as classify
     from .annotation.regions import detect as detect
+    from .annotation.segments import segment as segment
     from .annotation.tags import tag as tag
     from .building.build import build as build
     from .collection.collect import collect as collect

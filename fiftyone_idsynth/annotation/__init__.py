@@ -1,4 +1,4 @@
 """Say what the images show: tags, captions, boxes, masks, classes, and how far annotators agree."""
 
-STAGES = ("tags", "captions", "classes", "regions", "agreement")
+STAGES = ("tags", "captions", "classes", "regions", "segments", "agreement")
 """The modules that hold stages."""

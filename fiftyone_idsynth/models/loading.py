@@ -21,13 +21,14 @@ from typing import TypeVar
 from .errors import OutOfDeviceMemory, WrongModel
 from .found import Found, look_up
 from .options import Options
-from .roles import Captioner, Finder, Matcher, Model, Refiner, Tagger
+from .roles import Captioner, Finder, Matcher, Model, Refiner, Segmenter, Tagger
 
 ADAPTERS: dict[type[Model], tuple[str, ...]] = {
     Tagger: ("taggers", "fiftyone_models"),
     Captioner: ("captioners",),
     Finder: ("clipseg", "openvocabulary", "yolo", "fiftyone_models"),
     Refiner: ("sam",),
+    Segmenter: ("segmenters",),
     Matcher: ("clip",),
 }
 """Role -> the modules that can load a model for it, in the order in which they are asked."""

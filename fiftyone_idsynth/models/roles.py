@@ -174,6 +174,53 @@ class Refiner(Model):
         """
 
 
+@dataclass(slots=True)
+class SegmentMap:
+    """Which class each pixel of a picture belongs to.
+
+    Attributes:
+        values: uint8, of the size of the picture: 0 for none, n for the nth class
+        confidence: the mean probability of the pixels that have a class, 0..1; None if there are none, or if the model
+            gives no probabilities
+    """
+
+    values: np.ndarray
+    confidence: float | None
+
+
+class Segmenter(Model):
+    """Tells pixel by pixel what a picture shows."""
+
+    role = "segmenter"
+    example = "CIDAS/clipseg-rd64-refined"
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """The classes that it knows; None if it takes any text."""
+        return None
+
+    @abc.abstractmethod
+    def segment(
+        self,
+        pictures: Sequence[np.ndarray],
+        classes: Mapping[str, Sequence[str]],
+        *,
+        threshold: float | None = None,
+        background: Sequence[str] = (),
+    ) -> list[SegmentMap]:
+        """Divides pictures into classes.
+
+        Args:
+            pictures: RGB, uint8, of any sizes
+            classes: at most 255 labels with their texts; where the model has classes of its own, some of these
+            threshold (None): the least probability of a pixel, 0..1; by default what is usual with the model
+            background (()): what is no class
+
+        Returns:
+            a map for each picture, in which n stands for the nth of the classes
+        """
+
+
 class Matcher(Model):
     """Compares pictures with texts.
 
