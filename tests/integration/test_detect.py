@@ -96,7 +96,7 @@ def test_boxes_and_masks_of_what_the_texts_say(shapes: Any, clipseg: str) -> Non
     report = ids.detect(shapes, model=clipseg, classes=CLASSES, min_area=0.01)
     assert (report.processed, report.failed) == (COUNT, [])
     overlaps = best_ious(shapes)
-    assert np.mean(overlaps) >= 0.65
+    assert np.mean(overlaps) >= 0.8
     assert report.outputs["objects"]
     for sample in shapes:
         for found in sample.detections.detections:
