@@ -10,9 +10,9 @@ from .. import fields
 from ..engine.worker import Item, Worker
 from ..errors import FieldError, ParameterError
 from ..fields import Field
+from ..modelling import check_label_field
 from ..stage import Bounds, Fraction, LabelField, NumWorkers, Progress, Report, Samples, current_run, fingerprint, stage
 from .consensus import Agreed, Mark, agree_on_class, agree_on_objects, image_disagreement, majority
-from .modelling import check_label_field
 
 if TYPE_CHECKING:
     import fiftyone as fo

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from .. import fields
 from ..engine.worker import Item, Worker
 from ..errors import FieldError, ParameterError, RefusedImage
+from ..modelling import DType, ModelBatch, ModelWorker, check_label_field
 from ..stage import (
     Bounds,
     Fraction,
@@ -21,7 +22,6 @@ from ..stage import (
     fingerprint,
     stage,
 )
-from .modelling import DType, ModelBatch, ModelWorker, check_label_field
 from .training_text import TextRules, merge_texts, one_line
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from .. import fields
 from ..engine.worker import Item, Worker
 from ..errors import FieldError, ParameterError
+from ..modelling import DType, ModelBatch, ModelWorker, check_label_field
 from ..stage import Fraction, NumWorkers, Progress, Report, Samples, current_run, fingerprint, stage
 from .descriptions import Classes, parse_classes
-from .modelling import DType, ModelBatch, ModelWorker, check_label_field
 from .scoring import ClassWords, LabelRules, class_scores
 
 if TYPE_CHECKING:

@@ -16,13 +16,13 @@ import numpy as np
 from .. import fields
 from ..errors import UsageError, suggestion
 from ..fields import Field
+from ..modelling import DType, ModelBatch, ModelWorker, check_label_field
 from ..models.loading import find_model
 from ..models.options import Options
 from ..models.regions import mask_box
 from ..models.roles import Box, Finder, Refiner, Region
 from ..stage import Bounds, Fraction, NumWorkers, Progress, Report, Samples, current_run, stage
 from .descriptions import Classes, check_classes, class_path, classes_of, parse_classes
-from .modelling import DType, ModelBatch, ModelWorker, check_label_field
 
 if TYPE_CHECKING:
     import fiftyone as fo

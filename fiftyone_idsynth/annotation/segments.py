@@ -12,12 +12,12 @@ import numpy as np
 from .. import fields
 from ..errors import FieldError, ParameterError
 from ..fields import Field
+from ..modelling import DType, ModelBatch, ModelWorker, check_label_field
 from ..models.options import Options
 from ..models.regions import background_texts
 from ..models.roles import Segmenter, SegmentMap
 from ..stage import Fraction, NumWorkers, Progress, Report, Samples, current_run, fingerprint, stage
 from .descriptions import Classes, check_classes, parse_classes
-from .modelling import DType, ModelBatch, ModelWorker, check_label_field
 
 if TYPE_CHECKING:
     import fiftyone as fo

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from ..errors import ParameterError, suggestion
+from ..modelling import DType, ModelBatch, ModelWorker, check_label_field
 from ..stage import Bounds, Fraction, NumWorkers, Progress, Report, Samples, current_run, stage
-from .modelling import DType, ModelBatch, ModelWorker, check_label_field
 
 if TYPE_CHECKING:
     import numpy as np

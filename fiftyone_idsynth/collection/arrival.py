@@ -18,9 +18,9 @@ BORDER = 0.02
 PLAIN_VARIANCE = 300.0
 """Colour variance of the border (8-bit levels squared, mean of the channels) up to which a background is plain.
 
-Evenly lit studio backgrounds with camera noise and JPEG traces have less than 2, and those whose brightness falls by 60
-levels from top to bottom up to 580; 300 means a fall of about 40. Of everyday photographs (128 of COCO, 200 of raccoons)
-2.5 % are below it, their median is above 2,300. See :func:`border_variance`."""
+Evenly lit studio backgrounds with camera noise and JPEG traces have less than 2, and those whose brightness falls by
+60 levels from top to bottom up to 580; 300 means a fall of about 40. Of everyday photographs (128 of COCO, 200 of
+raccoons) 2.5 % are below it, their median is above 2,300. See :func:`border_variance`."""
 
 DRAFT = (72, 64)
 """JPEG files are decoded to at least this size, which costs an eighth of decoding them fully: broken ones are found all

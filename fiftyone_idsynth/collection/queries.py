@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from ..errors import ParameterError, suggestion
 from ..languages import LANGUAGES, language_code, named
+from ..words import find_words
 from .sources.base import Query
-from .words import find_words
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -79,7 +79,7 @@ def make_queries(
         queries (()): exactly these queries (``"de:Katzenbär"``, or just words in the first language) and no others
         variants ("none"): where translations and synonyms come from: nowhere, an offline word list (``"words"``) or a
             language model (``"llm"``)
-        word_list (None): for ``"words"``, a file of further words (see :func:`.words.find_words`)
+        word_list (None): for ``"words"``, a file of further words (see :func:`fiftyone_idsynth.words.find_words`)
         model (None): for ``"llm"``, the language model
         instruction (None): for ``"llm"``, what it is told, by default :data:`QUERY_INSTRUCTION`
         topic_language (None): the language of the topic; by default what the word list or the language model finds,

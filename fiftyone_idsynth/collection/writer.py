@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import fields
 from ..licenses import license_key
+from ..samples import Documents
 from .arrival import Arrival
 from .harvest import Finding
 from .sources.base import Source
@@ -20,12 +21,11 @@ if TYPE_CHECKING:
 WRITE_EVERY_SAMPLES = 50
 WRITE_EVERY_SECONDS = 2.0
 
+EMBEDDED = "DynamicEmbeddedDocument"
+
 
 class Writer:
     """Adds samples in bulk.
-
-    The first sample of a run is added by FiftyOne, which checks it and makes the fields. The others are written as
-    documents of the same shape: making and checking 500 samples as objects takes as long as downloading them.
 
     Args:
         dataset: the dataset
@@ -43,6 +43,7 @@ class Writer:
     def __init__(
         self, dataset: fo.Dataset, run: Run, topic: str, class_field: str | None, captions: str, tags: tuple[str, ...]
     ):
+        from ..authorship import declare_authors
         from ..media import media_store
 
         self.store = media_store(dataset)
@@ -50,8 +51,15 @@ class Writer:
         self._dataset, self._run = dataset, run
         self._topic, self._class_field, self._captions, self._tags = topic, class_field, captions, tags
         self._waiting: list[dict[str, Any]] = []
-        self._shape: dict[str, Any] = {}
+        self._documents = Documents(dataset)
         self._since = time.monotonic()
+        weak = [*([class_field] if class_field else []), *(["caption"] if captions != "none" else [])]
+        if weak:
+            declare_authors(dataset, weak)
+        if captions != "none":
+            fields.declare(dataset, "caption")
+        if class_field:
+            fields.declare_label(dataset, class_field, "Classification")
 
     def add(self, finding: Finding, arrival: Arrival, versions: tuple[str, str], source: Source) -> None:
         """Takes an image; it is written with the next ones."""
@@ -70,10 +78,10 @@ class Writer:
             "size_bytes": arrival.size, "mime_type": "image/jpeg" if arrival.filepath.endswith(".jpg") else "image/png",
             "width": arrival.width, "height": arrival.height, "num_channels": arrival.channels,
         }  # fmt: skip
-        captions = {"query": finding.query.text, "title": candidate.title, "description": candidate.description}
         self._waiting.append({
-            "filepath": arrival.filepath, "caption": captions.get(self._captions) or None, "metadata": metadata,
-            "source": {name: value for name, value in provenance.items() if value is not None},
+            "filepath": arrival.filepath, "tags": list(self._tags), "metadata": {"_cls": "ImageMetadata", **metadata},
+            "source": {"_cls": EMBEDDED, **{name: value for name, value in provenance.items() if value is not None}},
+            **self._weak_labels(finding),
         })  # fmt: skip
         self.hashes.add(arrival.sha256)
 
@@ -85,51 +93,27 @@ class Writer:
     def write(self) -> None:
         """Writes what waits."""
         self._since = time.monotonic()
-        if not self._waiting:
-            return
-        if any(values["caption"] for values in self._waiting):
-            fields.declare(self._dataset, "caption")
-        waiting = self._waiting
-        self._waiting, self.hashes = (
-            [],
-            set(),
-        )  # an interrupted write is not repeated: the next run gets what is missing
-        if not self._shape:
-            self._add_first(waiting.pop(0))
-            self._run.created()
-        if waiting:
-            self._dataset._sample_collection.insert_many([self._document(values) for values in waiting])
+        if self._waiting:
+            # An interrupted write is not repeated: the next run gets what is missing.
+            waiting, self._waiting, self.hashes = self._waiting, [], set()
+            self._documents.add(waiting)
             self._run.created(len(waiting))
 
-    def _add_first(self, values: dict[str, Any]) -> None:
+    def _weak_labels(self, finding: Finding) -> dict[str, Any]:
+        """What the query and the page say of the image; noted as no person's work, so that models may replace it."""
         import fiftyone as fo
-        from bson import ObjectId
 
-        more: dict[str, Any] = {"caption": values["caption"]} if values["caption"] else {}
+        from ..authorship import authors_of
+
+        labels: dict[str, Any] = {}
         if self._class_field:
-            more[self._class_field] = fo.Classification(label=self._topic)
-        sample = fo.Sample(
-            filepath=values["filepath"], tags=list(self._tags), source=fields.document(values["source"]),
-            metadata=fo.ImageMetadata(**values["metadata"]), **more,
-        )  # fmt: skip
-        (added,) = self._dataset.add_samples([sample], progress=False)
-        self._shape = self._dataset._sample_collection.find_one(ObjectId(added))
-        del self._shape["_id"]
-        self._shape.pop("caption", None)
-
-    def _document(self, values: dict[str, Any]) -> dict[str, Any]:
-        """A sample as FiftyOne stores it, in the shape of the first."""
-        import fiftyone as fo
-        from fiftyone.core.odm.sample import _generate_rand
-
-        now = datetime.now(UTC)
-        made = self._shape | {
-            "_rand": _generate_rand(), "created_at": now, "last_modified_at": now, "filepath": values["filepath"],
-            "metadata": {"_cls": self._shape["metadata"]["_cls"], **values["metadata"]},
-            "source": {"_cls": self._shape["source"]["_cls"], **values["source"]},
-        }  # fmt: skip
-        if values["caption"]:
-            made["caption"] = values["caption"]
-        if self._class_field:
-            made[self._class_field] = fo.Classification(label=self._topic).to_dict()
-        return made
+            labels[self._class_field] = fo.Classification(label=self._topic)
+        candidate = finding.candidate
+        captions = {"query": finding.query.text, "title": candidate.title, "description": candidate.description}
+        if captions.get(self._captions):
+            labels["caption"] = captions[self._captions]
+        if not labels:
+            return {}
+        notes = {path.removeprefix("authors."): note for path, note in authors_of(labels).items()}
+        stored = {path: label.to_dict() if hasattr(label, "to_dict") else label for path, label in labels.items()}
+        return {**stored, "authors": {"_cls": EMBEDDED, **notes}}

@@ -65,7 +65,7 @@ class Judge:
     @cached_property
     def phrases(self) -> list[str]:
         """The query and other words for it."""
-        from ..collection.words import find_words
+        from ..words import find_words
 
         known = find_words(" ".join(words_of(self.query)), ["en"], spoken=["en"])
         listed = known.words.get("en", ()) if known else ()

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..annotation.modelling import ModelWorker
 from ..engine.worker import Item
 from ..errors import ParameterError, RefusedImage
 from ..media import read_image
+from ..modelling import ModelWorker
 from ..models.roles import Matcher
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from .. import fields
-from ..annotation.modelling import DType, ModelBatch
 from ..errors import ParameterError
+from ..modelling import DType, ModelBatch
 from ..stage import (
     Bounds,
     Fraction,

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
-from ..engine.worker import Item, Worker
-from ..errors import ParameterError
-from ..stage import Bounds, current_run, fingerprint
+import numpy as np
+
+from .engine.worker import Item, Worker
+from .errors import ParameterError
+from .models.options import DType
+from .stage import Bounds, current_run, fingerprint
 
 if TYPE_CHECKING:
-    import numpy as np
+    from .models.options import Options
+    from .models.roles import Model
 
-    from ..models.options import Options
-    from ..models.roles import Model
+__all__ = ["DType", "ModelBatch", "ModelWorker", "check_label_field"]
 
-DType = Literal["auto", "float32", "float16", "bfloat16"]
 ModelBatch = Annotated[int, Bounds(1, 1024)]
 
 KEPT_FOR_PEOPLE = {"ground_truth"}
@@ -53,15 +55,11 @@ class ModelWorker(Worker):
         model = self.model  # loaded here, so that a wrong name fails before anything runs
         self.about = {"model": model.name, "revision": model.revision}
         self.key = fingerprint(type(self).__name__, model.name, model.revision, options.dtype, key)
-        self.notes: list[str] = []
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "notes"} | {"notes": []}
 
     @property
     def model(self) -> Any:
         """The model; loaded when it is first asked for in a process."""
-        from ..models.loading import find_model
+        from .models.loading import find_model
 
         return find_model(self._role, self._name, self._options)
 
@@ -70,13 +68,14 @@ class ModelWorker(Worker):
         self.model  # noqa: B018
 
     def __call__(self, items: Sequence[Item]) -> list[dict[str, Any]]:
-        pictures = [item.image.pixels for item in items if item.image is not None]
+        # Pillow's arrays cannot be written to, which torch wants of what it takes over.
+        pictures = [np.require(item.image.pixels, requirements="W") for item in items if item.image is not None]
         answers = self.ask(pictures, items)
         return [self.values(item, answer) for item, answer in zip(items, answers, strict=True)]
 
     def batches(self, function: Any, pictures: Sequence[np.ndarray]) -> list[Any]:
         """Puts pictures through a method of the model, in batches that shrink when memory is short."""
-        from ..models.batches import in_batches
+        from .models.batches import in_batches
 
         return in_batches(function, pictures, self._batch_size, self._note)
 

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import ParameterError
-from ..languages import language_code
+from .errors import ParameterError
+from .languages import language_code
 
 COLUMNS = ("topic", "language", "words")
 
