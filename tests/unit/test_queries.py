@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fiftyone_idsynth.collection import words
+from fiftyone_idsynth import words
 from fiftyone_idsynth.collection.queries import QUERY_INSTRUCTION, make_queries
 from fiftyone_idsynth.errors import ParameterError
 from fiftyone_idsynth.languages import LANGUAGES
