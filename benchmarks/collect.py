@@ -8,9 +8,9 @@ environment of its own, which a FOLDER keeps for the next time.
 
 1. speed: different JPEG files of about 65 kB, answered at once and 80 ms late. Medians of interleaved repetitions after
    a warm-up, wall clock of each tool's own work from a list of addresses to files on the disk; imports and FiftyOne's
-   start are not counted, what a tool starts itself (img2dataset's processes) is. Ours reads robots.txt, checks
-   addresses, bounds times and sizes, sniffs, hashes and decodes, filters, strips metadata, writes through to the disk
-   and adds the samples to the database; the others do what they do.
+   start are not counted, what a tool starts itself (img2dataset's processes) is; icrawler ends with its last file, not
+   with its wait for more. Ours reads robots.txt, checks addresses, bounds times and sizes, sniffs, hashes and decodes,
+   filters, strips metadata, writes through to the disk and adds the samples to the database; the others do not.
 2. https: TLS contexts and processor time of the client per image, whose difference to http is what TLS costs.
 3. memory: peak of a process that collects, and of one that collects ten times as many.
 """
