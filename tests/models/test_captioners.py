@@ -14,12 +14,14 @@ from fiftyone_idsynth.llm import LanguageModel, LanguageModelError
 from fiftyone_idsynth.models import captioners
 from fiftyone_idsynth.models.captioners import (
     Blip2Captioner,
+    BlipCaptioner,
     ChatCaptioner,
     Florence2Captioner,
     ServedCaptioner,
     TransformersCaptioner,
 )
 from fiftyone_idsynth.models.errors import WrongModel
+from fiftyone_idsynth.models.found import Found
 from fiftyone_idsynth.models.loading import find_model, release
 from fiftyone_idsynth.models.options import Options
 from fiftyone_idsynth.models.roles import Captioner
@@ -61,11 +63,23 @@ def pictures() -> list[np.ndarray]:
 
 
 FAMILIES = {
-    "blip": TransformersCaptioner,
+    "blip": BlipCaptioner,
     "blip2": Blip2Captioner,
     "florence2": Florence2Captioner,
     "llava": ChatCaptioner,
 }
+
+
+class TestBlip:
+    @pytest.mark.parametrize("num_beams", [1, 2, 5])
+    @pytest.mark.parametrize("prompt", ["", "a photo of"])
+    def test_beams_that_share_the_picture_say_what_others_say(
+        self, built: Callable[[str], TransformersCaptioner], num_beams: int, prompt: str
+    ):
+        model = built("blip")
+        plain = TransformersCaptioner(model.model, model.processor, Found("plain"))
+        options = {"prompt": prompt, "max_new_tokens": 12, "num_beams": num_beams}
+        assert model.caption(pictures(), **options) == plain.caption(pictures(), **options)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
