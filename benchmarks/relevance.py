@@ -195,7 +195,7 @@ class PictureMatcher(Matcher):
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
-        raise NotImplementedError("it knows nothing of texts")
+        raise TypeError("MobileNet knows nothing of texts: use it with good examples")
 
 
 # -- measuring ---------------------------------------------------------------------------------------------------------
