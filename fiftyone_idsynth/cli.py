@@ -57,7 +57,7 @@ def _stages() -> None:
         if stage.group != group:
             group = stage.group
             click.echo(f"\n{group}")
-        click.echo(f"  {stage.command:<16} {stage.summary}")
+        click.echo(f"  {stage.command:<18} {stage.summary}")
 
 
 @main.command("run")
