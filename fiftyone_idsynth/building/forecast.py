@@ -14,6 +14,15 @@ ROLES = {
 """Stage with a model -> its role; see :mod:`fiftyone_idsynth.models.roles`."""
 
 
+SECONDS = {
+    "collect": 0.2, "score_quality": 0.01, "deduplicate": 0.005, "split": 0.001, "export": 0.02,
+    "tag": 1.1, "caption": 1.9, "detect": 0.8, "segment": 0.8, "filter_irrelevant": 0.1,
+}  # fmt: skip
+"""Seconds per image on two processors. Those of stages with a model were measured with models of the default's size
+(``benchmarks/annotate.py``), others come from the README's figures; that of collect is what politeness allows where a
+source's images come from one or two hosts."""
+
+
 def forecast(dataset: Any, steps: Sequence[PlannedStep]) -> dict[str, Any]:
     """Checks that a plan can be carried out and says what it takes.
 
@@ -22,7 +31,8 @@ def forecast(dataset: Any, steps: Sequence[PlannedStep]) -> dict[str, Any]:
         steps: the steps
 
     Returns:
-        queries, hosts, models and numbers of images
+        queries, hosts, models, the number of images, and a rough time in minutes; without a figure for the stages
+        with a model where these run on a GPU, since none was measured there
 
     Raises:
         UsageError: a key is missing, a parameter is wrong, ...
@@ -37,13 +47,28 @@ def forecast(dataset: Any, steps: Sequence[PlannedStep]) -> dict[str, Any]:
             queries += shown["queries"]
             hosts += shown["hosts"]
             images += sum(shown["expected at most"].values())
+    models = {step.stage: name for step in steps if (name := _model(step))}
     return {
         "queries": queries,
         "hosts": list(dict.fromkeys(hosts)),
         "images at most": images,
-        "models": {step.stage: name for step in steps if (name := _model(step))},
+        "models": models,
+        "minutes, roughly": _minutes(steps, images, models),
         "steps": [step.stage for step in steps],
     }
+
+
+def _minutes(steps: Sequence[PlannedStep], images: int, models: dict[str, str]) -> str:
+    """How long the steps take; a guess, since the sources' limits and the processor decide."""
+    from ..models.options import Options
+
+    devices = {Options(step.params.get("device", "auto")).torch_device() for step in steps if step.stage in models}
+    on_gpu = bool(devices - {"cpu"})
+    timed = list(dict.fromkeys(step.stage for step in steps if not (on_gpu and step.stage in models)))
+    minutes = sum(SECONDS[stage] for stage in timed) * images / 60
+    return f"{max(minutes, 1):.0f}" + (
+        f" and the time of {', '.join(models)} on {', '.join(devices)}" if on_gpu else ""
+    )
 
 
 def _model(step: PlannedStep) -> str | None:
