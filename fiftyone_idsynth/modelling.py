@@ -10,16 +10,31 @@ import numpy as np
 
 from .engine.worker import Item, Worker
 from .errors import ParameterError
-from .models.options import DType
-from .stage import Bounds, current_run, fingerprint
+from .models.options import Precision
+from .stage import Bounds, Described, current_run, fingerprint
 
 if TYPE_CHECKING:
     from .models.options import Options
     from .models.roles import Model
 
-__all__ = ["DType", "ModelBatch", "ModelWorker", "check_label_field"]
+__all__ = [
+    "AllowPickle", "DType", "Device", "ModelBatch", "ModelWorker", "Offline", "Revision", "check_label_field",
+]  # fmt: skip
 
-ModelBatch = Annotated[int, Bounds(1, 1024)]
+Device = Annotated[str, Described("where models run: auto (CUDA, else MPS, else CPU), cpu, cuda, cuda:N or mps")]
+DType = Annotated[
+    Precision,
+    Described(
+        "precision of the model: auto means 16 bits where the device computes in them (CUDA, and processors with "
+        "instructions for bfloat16) and 32 elsewhere"
+    ),
+]
+Revision = Annotated[str | None, Described("branch, tag or commit of the model on the hub")]
+Offline = Annotated[bool, Described("whether only local folders and what was downloaded before are used")]
+AllowPickle = Annotated[bool, Described("whether pickled weights may be opened, which can run code that is in them")]
+ModelBatch = Annotated[
+    int, Bounds(1, 1024), Described("images that the model gets at once; halved when the device's memory is short")
+]
 
 KEPT_FOR_PEOPLE = {"ground_truth"}
 """Fields that hold exact or human labels only."""

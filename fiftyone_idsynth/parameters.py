@@ -58,6 +58,13 @@ class Convert:
 
 
 @dataclass(frozen=True)
+class Described:
+    """Says what a parameter is for where many stages have it; a stage that means more by it documents it itself."""
+
+    help: str
+
+
+@dataclass(frozen=True)
 class SampleReference:
     """Marks a dataset or view, or its name."""
 
@@ -65,11 +72,15 @@ class SampleReference:
 Samples = Annotated[Any, SampleReference()]
 """A FiftyOne dataset or view, or ``"DATASET"``, ``"DATASET:SAVED_VIEW"``, ``"DATASET#TAG"``."""
 
-Progress = bool | Callable[[Any], Any] | None
+Progress = Annotated[
+    bool | Callable[[Any], Any] | None, Described("whether to show a progress bar, or a function that is given it")
+]
 """FiftyOne's progress contract: ``None`` (FiftyOne's setting), ``True``, ``False`` or a callback."""
 
 BatchSize = Annotated[int, Bounds(1, 4096)]
-NumWorkers = Annotated[int | None, Bounds(1, 256)]
+NumWorkers = Annotated[
+    int | None, Bounds(1, 256), Described("threads that decode images, by default one per processor")
+]
 Engine = Literal["local", "ray"]
 Seed = Annotated[int, Bounds(0, 2**31 - 1)]
 Fraction = Annotated[float, Bounds(0, 1)]

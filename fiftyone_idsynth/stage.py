@@ -40,6 +40,7 @@ from .parameters import (
     Bounds,
     Choices,
     Convert,
+    Described,
     Engine,
     ExistingPath,
     Fraction,
@@ -58,9 +59,9 @@ from .runs import Report, Run, current_run, execute, fingerprint, storable
 
 # A stage needs one import.
 __all__ = [
-    "EXECUTION_PARAMETERS", "BatchSize", "Bounds", "Choices", "Convert", "Engine", "ExistingPath", "Fraction",
-    "LabelField", "NumWorkers", "Parameter", "Progress", "Report", "Run", "SampleReference", "Samples", "Seed", "Stage",
-    "current_run", "fingerprint", "stage", "stages", "storable",
+    "EXECUTION_PARAMETERS", "BatchSize", "Bounds", "Choices", "Convert", "Described", "Engine", "ExistingPath",
+    "Fraction", "LabelField", "NumWorkers", "Parameter", "Progress", "Report", "Run", "SampleReference",
+    "Samples", "Seed", "Stage", "current_run", "fingerprint", "stage", "stages", "storable",
 ]  # fmt: skip
 
 ROOMS = ("collection", "generation", "annotation", "quality", "curation", "exporting", "building")
@@ -89,6 +90,7 @@ class Stage:
         self.label, self.group, self.icon, self.unit = label, group, icon, unit
         self.version, self.creates = version, creates
         functools.update_wrapper(self, function)
+        self.__doc__ = self._completed_docstring()
 
     @property
     def command(self) -> str:
@@ -97,8 +99,20 @@ class Stage:
 
     @functools.cached_property
     def documented(self) -> dict[str, tuple[str | None, str]]:
-        """What the docstring's ``Args`` say: name -> (default as written, help)."""
-        return documented_arguments(inspect.getdoc(self.function) or "")
+        """What the docstring's ``Args`` say, else what is said where many stages share a parameter.
+
+        Name -> (default as written, help).
+        """
+        written = documented_arguments(inspect.getdoc(self.function) or "")
+        return written | {
+            name: (repr(parameter.default), shared.help)
+            for name, parameter in inspect.signature(self.function).parameters.items()
+            if name not in written and (shared := _described(self._hints[name]))
+        }
+
+    @functools.cached_property
+    def _hints(self) -> dict[str, Any]:
+        return typing.get_type_hints(self.function, include_extras=True)
 
     @functools.cached_property
     def summary(self) -> str:
@@ -111,11 +125,24 @@ class Stage:
 
     @functools.cached_property
     def _all_parameters(self) -> list[Parameter]:
-        hints = typing.get_type_hints(self.function, include_extras=True)
         return [
-            make_parameter(name, hints[name], p.default, self.documented.get(name, (None, ""))[1])
+            make_parameter(name, self._hints[name], p.default, self.documented.get(name, (None, ""))[1])
             for name, p in inspect.signature(self.function).parameters.items()
         ]
+
+    def _completed_docstring(self) -> str:
+        """The docstring with the parameters that many stages share, so that ``help()`` shows them all."""
+        text = inspect.getdoc(self.function) or ""
+        written = documented_arguments(text)
+        shared = [
+            f"    {name} ({default}): {help}"
+            for name, (default, help) in self.documented.items()
+            if name not in written
+        ]
+        head, returns, rest = text.partition("\n\nReturns:")
+        if shared and "\nArgs:\n" not in head:
+            head += "\n\nArgs:"
+        return "\n".join([head, *shared]) + returns + rest
 
     @property
     def target(self) -> Parameter:
@@ -191,6 +218,10 @@ def stage(
         )  # fmt: skip
 
     return decorate
+
+
+def _described(annotation: Any) -> Described | None:
+    return next((m for m in getattr(annotation, "__metadata__", ()) if isinstance(m, Described)), None)
 
 
 @functools.lru_cache(maxsize=1)

@@ -58,7 +58,6 @@ def agree(
         label_field ("consensus"): the field that gets what they agree on
         disputed_field ("disputed"): the field that gets what too few of them see, if any
         num_workers (None): threads, by default one per processor
-        progress (None): whether to show a progress bar, or a function that is given it
 
     Returns:
         a report with the classes that were agreed on, how many labels are disputed, and the mean disagreement

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from .. import fields
 from ..engine.worker import Item, Worker
 from ..errors import FieldError, ParameterError, RefusedImage
-from ..modelling import DType, ModelBatch, ModelWorker, check_label_field
+from ..modelling import AllowPickle, Device, DType, ModelBatch, ModelWorker, Offline, Revision, check_label_field
 from ..stage import (
     Bounds,
     Fraction,
@@ -59,11 +59,11 @@ def caption(
     tags_threshold: Fraction = 0.35,
     llm_url: str | None = None,
     llm_budget: Annotated[int, Bounds(1, 1_000_000_000)] = 1_000_000,
-    device: str = "auto",
+    device: Device = "auto",
     dtype: DType = "auto",
-    revision: str | None = None,
-    offline: bool = False,
-    allow_pickle: bool = False,
+    revision: Revision = None,
+    offline: Offline = False,
+    allow_pickle: AllowPickle = False,
     batch_size: ModelBatch = 8,
     num_workers: NumWorkers = None,
     progress: Progress = None,
@@ -94,15 +94,8 @@ def caption(
         tags_threshold (0.35): least confidence of a tag in a training text; tags that people made always count
         llm_url (None): address of the server for openai:MODEL, by default OPENAI_BASE_URL or OpenAI's
         llm_budget (1000000): tokens that the server may use; an image takes about a thousand
-        device ("auto"): auto (CUDA, else MPS, else CPU), cpu, cuda, cuda:N or mps
-        dtype ("auto"): precision of the model: auto means 16 bits on CUDA and 32 elsewhere
-        revision (None): branch, tag or commit of the model on the hub
-        offline (False): whether only local folders and what was downloaded before are used
-        allow_pickle (False): whether pickled weights may be opened, which can run code that is in them
         batch_size (8): images that the model gets at once, halved when the device's memory is short; questions that a
             server gets at once
-        num_workers (None): threads that decode images, by default one per processor
-        progress (None): whether to show a progress bar, or a function that is given it
 
     Returns:
         a report with the number of captions and of training texts

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from .. import fields
 from ..engine.worker import Item, Worker
 from ..errors import FieldError, ParameterError
-from ..modelling import DType, ModelBatch, ModelWorker, check_label_field
+from ..modelling import AllowPickle, Device, DType, ModelBatch, ModelWorker, Offline, Revision, check_label_field
 from ..stage import Fraction, NumWorkers, Progress, Report, Samples, current_run, fingerprint, stage
 from .descriptions import Classes, parse_classes
 from .scoring import ClassWords, LabelRules, class_scores
@@ -36,11 +36,11 @@ def classify(
     other: str | None = None,
     weak_from: tuple[WeakSource, ...] = ("title", "keywords", "description", "query"),
     label_field: str = "classification",
-    device: str = "auto",
+    device: Device = "auto",
     dtype: DType = "auto",
-    revision: str | None = None,
-    offline: bool = False,
-    allow_pickle: bool = False,
+    revision: Revision = None,
+    offline: Offline = False,
+    allow_pickle: AllowPickle = False,
     batch_size: ModelBatch = 16,
     num_workers: NumWorkers = None,
     progress: Progress = None,
@@ -66,14 +66,6 @@ def classify(
             class decides. Whole words count, in any case; of several classes the one that is named first, and of those
             that begin with the same word the longest
         label_field ("classification"): the field that gets the class
-        device ("auto"): auto (CUDA, else MPS, else CPU), cpu, cuda, cuda:N or mps
-        dtype ("auto"): precision of the model: auto means 16 bits on CUDA and 32 elsewhere
-        revision (None): branch, tag or commit of the model on the hub
-        offline (False): whether only local folders and what was downloaded before are used
-        allow_pickle (False): whether pickled weights may be opened, which can run code that is in them
-        batch_size (16): images that the model gets at once; halved when the device's memory is short
-        num_workers (None): threads that decode images, by default one per processor
-        progress (None): whether to show a progress bar, or a function that is given it
 
     Returns:
         a report with the number of images of each class

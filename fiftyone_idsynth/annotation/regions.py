@@ -16,7 +16,7 @@ import numpy as np
 from .. import fields
 from ..errors import UsageError, suggestion
 from ..fields import Field
-from ..modelling import DType, ModelBatch, ModelWorker, check_label_field
+from ..modelling import AllowPickle, Device, DType, ModelBatch, ModelWorker, Offline, Revision, check_label_field
 from ..models.loading import find_model
 from ..models.options import Options
 from ..models.regions import mask_box
@@ -52,11 +52,11 @@ def detect(
     refiner: str | None = None,
     masks: bool = True,
     label_field: str = "detections",
-    device: str = "auto",
+    device: Device = "auto",
     dtype: DType = "auto",
-    revision: str | None = None,
-    offline: bool = False,
-    allow_pickle: bool = False,
+    revision: Revision = None,
+    offline: Offline = False,
+    allow_pickle: AllowPickle = False,
     batch_size: ModelBatch = 8,
     num_workers: NumWorkers = None,
     progress: Progress = None,
@@ -84,14 +84,6 @@ def detect(
         refiner (None): a SAM or SAM 2 model that turns boxes into masks, e.g. facebook/sam-vit-base
         masks (True): whether masks are kept
         label_field ("detections"): the field that gets the objects
-        device ("auto"): auto (CUDA, else MPS, else CPU), cpu, cuda, cuda:N or mps
-        dtype ("auto"): precision of the model: auto means 16 bits on CUDA and 32 elsewhere
-        revision (None): branch, tag or commit of the model on the hub
-        offline (False): whether only local folders and what was downloaded before are used
-        allow_pickle (False): whether pickled weights may be opened, which can run code that is in them
-        batch_size (8): images that the model gets at once; halved when the device's memory is short
-        num_workers (None): threads that decode images, by default one per processor
-        progress (None): whether to show a progress bar, or a function that is given it
 
     Returns:
         a report with the number of objects of each class, and of images without any

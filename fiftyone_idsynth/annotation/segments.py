@@ -12,7 +12,7 @@ import numpy as np
 from .. import fields
 from ..errors import FieldError, ParameterError
 from ..fields import Field
-from ..modelling import DType, ModelBatch, ModelWorker, check_label_field
+from ..modelling import AllowPickle, Device, DType, ModelBatch, ModelWorker, Offline, Revision, check_label_field
 from ..models.options import Options
 from ..models.regions import background_texts
 from ..models.roles import Segmenter, SegmentMap
@@ -42,11 +42,11 @@ def segment(
     background: tuple[str, ...] = (),
     threshold: Fraction | None = None,
     label_field: str = "segmentation",
-    device: str = "auto",
+    device: Device = "auto",
     dtype: DType = "auto",
-    revision: str | None = None,
-    offline: bool = False,
-    allow_pickle: bool = False,
+    revision: Revision = None,
+    offline: Offline = False,
+    allow_pickle: AllowPickle = False,
     batch_size: ModelBatch = 8,
     num_workers: NumWorkers = None,
     progress: Progress = None,
@@ -66,14 +66,6 @@ def segment(
             classes of its own
         threshold (None): least probability of a pixel's class; by default 0.5 for CLIPSeg and none for others
         label_field ("segmentation"): the field that gets the masks
-        device ("auto"): auto (CUDA, else MPS, else CPU), cpu, cuda, cuda:N or mps
-        dtype ("auto"): precision of the model: auto means 16 bits on CUDA and 32 elsewhere
-        revision (None): branch, tag or commit of the model on the hub
-        offline (False): whether only local folders and what was downloaded before are used
-        allow_pickle (False): whether pickled weights may be opened, which can run code that is in them
-        batch_size (8): images that the model gets at once; halved when the device's memory is short
-        num_workers (None): threads that decode images, by default one per processor
-        progress (None): whether to show a progress bar, or a function that is given it
 
     Returns:
         a report with the number of images that show each class

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from ..errors import ParameterError, suggestion
-from ..modelling import DType, ModelBatch, ModelWorker, check_label_field
+from ..modelling import AllowPickle, Device, DType, ModelBatch, ModelWorker, Offline, Revision, check_label_field
 from ..stage import Bounds, Fraction, NumWorkers, Progress, Report, Samples, current_run, stage
 
 if TYPE_CHECKING:
@@ -33,11 +33,11 @@ def tag(
     underscores: bool = False,
     max_tags: Annotated[int | None, Bounds(1, 1000)] = None,
     label_field: str = "content_tags",
-    device: str = "auto",
+    device: Device = "auto",
     dtype: DType = "auto",
-    revision: str | None = None,
-    offline: bool = False,
-    allow_pickle: bool = False,
+    revision: Revision = None,
+    offline: Offline = False,
+    allow_pickle: AllowPickle = False,
     batch_size: ModelBatch = 8,
     num_workers: NumWorkers = None,
     progress: Progress = None,
@@ -56,14 +56,6 @@ def tag(
         underscores (False): whether tags keep their underscores; by default they become spaces
         max_tags (None): the surest so many tags of an image
         label_field ("content_tags"): the field that gets the tags
-        device ("auto"): auto (CUDA, else MPS, else CPU), cpu, cuda, cuda:N or mps
-        dtype ("auto"): precision of the model: auto means 16 bits on CUDA and 32 elsewhere
-        revision (None): branch, tag or commit of the model on the hub
-        offline (False): whether only local folders and what was downloaded before are used
-        allow_pickle (False): whether pickled weights may be opened, which can run code that is in them
-        batch_size (8): images that the model gets at once; halved when the device's memory is short
-        num_workers (None): threads that decode images, by default one per processor
-        progress (None): whether to show a progress bar, or a function that is given it
 
     Returns:
         a report with the most frequent tags

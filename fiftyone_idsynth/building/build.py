@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from ..collection.queries import Variants
 from ..collection.sources import source_names
 from ..errors import UsageError
+from ..modelling import Device, Offline
 from ..stage import Bounds, Choices, ExistingPath, Progress, Report, Samples, current_run, stage
 from .steps import FINISHING, Filter, PlannedStep, Task, Wish, make_steps, render, slug
 
@@ -39,8 +40,8 @@ def build(
     recipe: Path | None = None,
     llm_model: str | None = None,
     llm_url: str | None = None,
-    device: str = "auto",
-    offline: bool = False,
+    device: Device = "auto",
+    offline: Offline = False,
     options: dict[str, str] = {},  # noqa: B006
     dry_run: bool = False,
     progress: Progress = None,
@@ -74,11 +75,8 @@ def build(
         recipe (None): where the recipe is written, by default NAME.yaml beside the export
         llm_model (None): the language model, by default that of collect and filter_irrelevant
         llm_url (None): the address of the language model
-        device ("auto"): where models run: auto (CUDA, else MPS, else CPU), cpu, cuda, cuda:N or mps
-        offline (False): whether only models that are there already are used
         options ({}): parameters of single stages, as STAGE.PARAMETER -> value, e.g. detect.threshold=0.4
         dry_run (False): whether to show the plan and the recipe only
-        progress (None): whether to show a progress bar, or a function that is given it
 
     Returns:
         a report of what every step did

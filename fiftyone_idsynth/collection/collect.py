@@ -114,7 +114,6 @@ def collect(
         llm_model ("gpt-4o-mini"): the language model for variants, behind any OpenAI-compatible address
         llm_url (None): that address, by default OPENAI_BASE_URL or OpenAI's
         llm_budget (20000): tokens that the language model may use
-        progress (None): whether to show a progress bar, or a function that is given it
 
     Returns:
         a :class:`~fiftyone_idsynth.stage.Report`; ``outputs`` has the counts of each source

@@ -137,7 +137,6 @@ def ingest(
         batch_size (16): images handed to a worker at once
         num_workers (None): threads (or Ray actors), by default one per processor
         engine ("local"): local or ray
-        progress (None): whether to show a progress bar, or a function that is given it
 
     Returns:
         a :class:`~fiftyone_idsynth.stage.Report`; ``outputs["refused"]`` lists refused files

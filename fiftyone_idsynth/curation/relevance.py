@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from .. import fields
 from ..errors import ParameterError
-from ..modelling import DType, ModelBatch
+from ..modelling import AllowPickle, Device, DType, ModelBatch, Offline, Revision
 from ..stage import (
     Bounds,
     Fraction,
@@ -52,11 +52,11 @@ def filter_irrelevant(
     model: str = "openai/clip-vit-base-patch32",
     negatives: tuple[str, ...] = (),
     threshold: Fraction | None = None,
-    device: str = "auto",
+    device: Device = "auto",
     dtype: DType = "auto",
-    revision: str | None = None,
-    offline: bool = False,
-    allow_pickle: bool = False,
+    revision: Revision = None,
+    offline: Offline = False,
+    allow_pickle: AllowPickle = False,
     batch_size: ModelBatch = 16,
     num_workers: NumWorkers = None,
     progress: Progress = None,
@@ -102,14 +102,6 @@ def filter_irrelevant(
             :data:`fiftyone_idsynth.curation.likeness.NEGATIVES`
         threshold (None): for similarity, the least relevance, 0 to 1; by default Otsu's threshold if the images form
             two groups, else 0.5
-        device ("auto"): auto (CUDA, else MPS, else CPU), cpu, cuda, cuda:N or mps
-        dtype ("auto"): precision of the model: auto means 16 bits on CUDA and 32 elsewhere
-        revision (None): branch, tag or commit of the model on the hub
-        offline (False): whether only local folders and what was downloaded before are used
-        allow_pickle (False): whether pickled weights may be opened, which can run code that is in them
-        batch_size (16): images that the model gets at once
-        num_workers (None): threads that decode images, by default one per processor
-        progress (None): whether to show a progress bar, or a function that is given it
 
     Returns:
         a report with the tags, their images and the saved views, and with accuracy, precision, recall and the confusion

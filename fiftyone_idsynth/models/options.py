@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from ..errors import ParameterError
 
-DType = Literal["auto", "float32", "float16", "bfloat16"]
+Precision = Literal["auto", "float32", "float16", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -18,14 +18,14 @@ class Options:
     Attributes:
         device: ``"auto"`` (cuda, else mps, else cpu), or torch's name of a device, e.g. ``"cuda:1"``
         dtype: precision of the weights; ``"auto"``: on CUDA bfloat16 for models that were trained in it and float16
-            for all others, float32 elsewhere
+            for all others; bfloat16 on processors with instructions for it; float32 elsewhere
         revision: branch, tag or commit on the hub; by default the newest
         offline: whether only local folders and the hub's cache are used
         allow_pickle: whether pickled weights may be opened, which can run any code that is in them
     """
 
     device: str = "auto"
-    dtype: DType = "auto"
+    dtype: Precision = "auto"
     revision: str | None = None
     offline: bool = False
     allow_pickle: bool = False
@@ -68,9 +68,20 @@ class Options:
 
         if self.dtype != "auto":
             return getattr(torch, self.dtype)
-        if not self.torch_device().startswith("cuda"):
+        device = self.torch_device()
+        if device.startswith("cpu"):
+            return torch.bfloat16 if has_bfloat16() else torch.float32
+        if not device.startswith("cuda"):
             return torch.float32
         config = config or {}
         # In float16 the activations of models trained in bfloat16 can overflow.
         trained = str(config.get("dtype") or config.get("torch_dtype") or "").removeprefix("torch.")
         return torch.bfloat16 if trained == "bfloat16" and torch.cuda.is_bf16_supported() else torch.float16
+
+
+def has_bfloat16() -> bool:
+    """Whether this processor has instructions for bfloat16 (AVX512_BF16 or AMX_BF16)."""
+    import torch
+
+    able = torch.cpu.get_capabilities()
+    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
