@@ -69,6 +69,8 @@ class Found:
         """What it is, for messages."""
         if self.scheme:
             return f"a name of {self.scheme}"
+        if "model_index.json" in self.sizes:
+            return "a pipeline of diffusers"
         if self.model_type:
             made = f" ({', '.join(self.architectures)})" if self.architectures else ""
             return f"a model of the type {self.model_type!r}{made}"
@@ -150,7 +152,7 @@ class Found:
 def look_up(name: str, options: Options) -> Found:
     """Looks up what lies under a name: a local folder or file, a hub id, or a name with a prefix.
 
-    A file on the hub is named ``OWNER/NAME/PATH/FILE.onnx``.
+    A file on the hub is named ``OWNER/NAME/PATH/FILE.onnx`` (or ``.safetensors``).
 
     Args:
         name: the name
@@ -213,8 +215,8 @@ def _hub_parts(name: str) -> tuple[str, str]:
         return "", ""
     parts = name.split("/")
     if len(parts) <= 2:
-        return ("", "") if name.endswith(".onnx") else (name, "")
-    return ("/".join(parts[:2]), "/".join(parts[2:])) if name.endswith(".onnx") else ("", "")
+        return ("", "") if name.endswith(WEIGHTS) else (name, "")
+    return ("/".join(parts[:2]), "/".join(parts[2:])) if name.endswith(WEIGHTS) else ("", "")
 
 
 def _similar(path: Path) -> str:

@@ -21,7 +21,7 @@ from typing import TypeVar
 from .errors import OutOfDeviceMemory, WrongModel
 from .found import Found, look_up
 from .options import Options
-from .roles import Captioner, Finder, Matcher, Model, Refiner, Segmenter, Tagger
+from .roles import Captioner, Finder, Generator, Matcher, Model, Refiner, Segmenter, Tagger
 
 ADAPTERS: dict[type[Model], tuple[str, ...]] = {
     Tagger: ("taggers", "fiftyone_models"),
@@ -30,6 +30,7 @@ ADAPTERS: dict[type[Model], tuple[str, ...]] = {
     Refiner: ("sam",),
     Segmenter: ("segmenters",),
     Matcher: ("clip",),
+    Generator: ("diffusion",),
 }
 """Role -> the modules that can load a model for it, in the order in which they are asked."""
 

@@ -8,9 +8,12 @@ from __future__ import annotations
 import abc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from ..errors import RefusedImage
 
 Box = tuple[float, float, float, float]
 """Relative x, y, width, height of a rectangle, each 0..1, as in FiftyOne's detections."""
@@ -252,3 +255,117 @@ class Matcher(Model):
     @abc.abstractmethod
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
         """Returns an embedding of each text: float32 (texts x dimensions), of length 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A picture that a generator is asked for.
+
+    Attributes:
+        prompt: what it shall show
+        seed: of every random choice in it; the same seed gives the same picture, whatever is made beside it
+        negative: what it shall not show
+        picture: what it is made from: RGB, uint8, height x width x 3, of exactly the size that is asked for
+        mask: bool, height x width: what is painted anew; the pixels that are False come back as they are
+        condition: what keeps the layout, for a ControlNet: edges or depth, uint8, height x width x 3
+    """
+
+    prompt: str
+    seed: int
+    negative: str = ""
+    picture: np.ndarray | None = None
+    mask: np.ndarray | None = None
+    condition: np.ndarray | None = None
+
+    @property
+    def kind(self) -> str:
+        """``"text"``, ``"image"`` or ``"inpaint"``."""
+        if self.picture is None:
+            return "text"
+        return "image" if self.mask is None else "inpaint"
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a generator makes pictures.
+
+    Attributes:
+        width: width in pixels
+        height: height in pixels
+        steps: number of denoising steps; by default what the model is made for
+        guidance: how closely the prompt is followed (classifier-free guidance); by default what the model is made for
+        scheduler: a name of :data:`fiftyone_idsynth.models.diffusion.schedulers.SCHEDULERS`, or ``"default"``
+        strength: how much of a given picture is given up, 0..1
+        loras: names of LoRA files, each with its strength
+        controlnet: the ControlNet that looks at the condition
+        control_scale: how strictly the condition is kept
+        safety_checker: whether the model's safety checker, if it has one, may refuse pictures
+    """
+
+    width: int
+    height: int
+    steps: int | None = None
+    guidance: float | None = None
+    scheduler: str = "default"
+    strength: float = 1.0
+    loras: tuple[tuple[str, float], ...] = ()
+    controlnet: str | None = None
+    control_scale: float = 1.0
+    safety_checker: bool = True
+
+
+class Generator(Model):
+    """Makes pictures from texts, and from pictures and texts.
+
+    Attributes:
+        unit: both sides of a picture must divide by it
+        side: the side in pixels of the pictures that it was trained with
+        dtype: the precision that it computes in, e.g. ``"float16"``
+        family: ``"sd"``, ``"sdxl"`` or ``"other"``
+        parts: its parts by name, e.g. ``"unet"``, ``"vae"``, ``"tokenizer"``, as diffusers has them
+        kinds: what it can do: ``"text"``, ``"image"``, ``"inpaint"``
+        has_safety_checker: whether there is one that may refuse pictures
+    """
+
+    role = "image generator"
+    example = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+
+    unit: int
+    side: int
+    dtype: str
+    family: str
+    parts: dict[str, Any]
+    kinds: tuple[str, ...]
+    has_safety_checker: bool
+
+    @abc.abstractmethod
+    def paint(self, wanted: Sequence[Wanted], sampling: Sampling) -> list[np.ndarray | RefusedImage]:
+        """Makes pictures.
+
+        Args:
+            wanted: what is asked for, all of one kind
+            sampling: how
+
+        Returns:
+            for each one RGB, uint8, height x width x 3, or why there is none
+
+        Raises:
+            ParameterError: a size, or the number of steps, will not do
+            ModelError: the model cannot do it, or a LoRA or ControlNet does not fit it
+        """
+
+    @abc.abstractmethod
+    def complete(self, sampling: Sampling) -> Sampling:
+        """The sampling with the model's own steps, guidance and scheduler where none is asked for."""
+
+    @abc.abstractmethod
+    def cut_off(self, prompt: str) -> str:
+        """The end of a prompt that the model does not read, since it is too long; empty if it reads all."""
+
+    @abc.abstractmethod
+    def seconds_per_image(self, sampling: Sampling) -> float:
+        """Measures how long a picture takes, by making one with few steps."""
+
+    @abc.abstractmethod
+    def spare_memory(self) -> str:
+        """Takes the next measure that saves memory at the expense of time, and names it; empty if there is none."""
