@@ -16,8 +16,8 @@ _fits: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
 
 
 def in_batches(
-    function: Callable[[Sequence[np.ndarray]], Iterable[Any]],
-    pictures: Sequence[np.ndarray],
+    function: Callable[[Sequence[Any]], Iterable[Any]],
+    pictures: Sequence[Any],
     batch_size: int,
     note: Callable[[str], None],
 ) -> list[Any]:
@@ -28,7 +28,7 @@ def in_batches(
 
     Args:
         function: a method of a model, or a ``functools.partial`` of one: takes pictures, gives a result for each
-        pictures: RGB, uint8, of any sizes
+        pictures: what the method takes: arrays (RGB, uint8, of any sizes), or what is asked of a generator
         batch_size: how many pictures at once, from 1
         note: is told when fewer are taken
 
@@ -51,8 +51,8 @@ def in_batches(
             about = getattr(owner, "about", "the model")
             if len(batch) == 1:
                 raise OutOfDeviceMemory(
-                    f"{about}: the memory of {getattr(owner, 'device', 'the device')} is too small for a single image "
-                    f"of {batch[0].shape[1]}x{batch[0].shape[0]} pixels: end other programs that use it, choose a "
+                    f"{about}: the memory of {getattr(owner, 'device', 'the device')} is too small for a single image"
+                    f"{_size(batch[0])}: end other programs that use it, choose a "
                     "smaller model, or run on the processor with device='cpu'"
                 ) from error
             before, size = size, max(1, len(batch) // 2)
@@ -94,6 +94,10 @@ def empty_cache() -> None:
         torch.cuda.empty_cache()
     elif torch.backends.mps.is_available():
         torch.mps.empty_cache()
+
+
+def _size(thing: Any) -> str:
+    return f" of {thing.shape[1]}x{thing.shape[0]} pixels" if isinstance(thing, np.ndarray) else ""
 
 
 def _owner(function: Callable[..., Any]) -> Any:
