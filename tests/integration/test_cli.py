@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import fiftyone_idsynth as ids
+from tests.zoo.common import MODELS
 
 
 @pytest.fixture
@@ -155,3 +156,21 @@ def test_doctor_says_what_to_do_without_a_database(monkeypatch: pytest.MonkeyPat
     assert finding.state == "broken"
     assert "embedded-db" in finding.remedy
     assert "FIFTYONE_DATABASE_URI" in finding.remedy
+
+
+def test_a_plan_from_the_shell_runs_nothing(idsynth: Any, tmp_path: Path) -> None:
+    import fiftyone as fo
+
+    models = ("--matcher", MODELS / "clip", "--detector", MODELS / "clipseg")
+    shown = idsynth(
+        "build", "a plan only", "--topic", "red circle", "--sources", "wikimedia", *models, "--path", tmp_path / "out",
+        "--options", "detect.threshold=0.4", "--dry-run",
+    )  # fmt: skip
+    assert shown.returncode == 0, shown.stderr
+    assert "red circle" in shown.stdout
+    assert "threshold: 0.4" in shown.stdout
+    assert not fo.dataset_exists("a plan only")
+    assert not (tmp_path / "out").exists()
+    wrong = idsynth("build", "a plan only", "--task", "detektion", "--dry-run")
+    assert wrong.returncode == 2
+    assert "did you mean 'detection'" in wrong.stderr
