@@ -44,6 +44,7 @@ class LayoutRules:
         max_overlap: greatest covered share of the mask (within the canvas) of any object, labelled or not, by all that
             stand in front of it together
         max_truncation: greatest share of an object's mask outside the canvas
+        own_size: whether objects keep the size that they have in their file, whatever the scales say
     """
 
     min_objects: int = 1
@@ -56,6 +57,7 @@ class LayoutRules:
     flip: bool = True
     max_overlap: float = 0.3
     max_truncation: float = 0.0
+    own_size: bool = False
 
 
 @dataclass(frozen=True)
@@ -357,7 +359,7 @@ def _draw_placement(
 ) -> tuple[float, float, bool, int, int, Patch] | str:
     longer = max(rgba.shape[:2])
     least, most = (s * min(canvas) / longer for s in (rules.scale_min, rules.scale_max))
-    most = min(most, rules.max_upscale)
+    least, most = (1.0, 1.0) if rules.own_size else (least, min(most, rules.max_upscale))
     if most < least:
         return "source_too_small"
     # Rounded, so that the stored layout is the one that was checked.

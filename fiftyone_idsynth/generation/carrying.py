@@ -1,0 +1,125 @@
+"""Labels that are carried over to a picture made from another one, moved to where their objects are there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import RefusedImage
+from .cutouts import relative_box
+
+if TYPE_CHECKING:
+    import fiftyone as fo
+
+    from ..media import MediaStore
+
+KINDS = (
+    "Classification", "Classifications", "Detection", "Detections", "Polyline", "Polylines", "Keypoint", "Keypoints",
+    "Segmentation", "Heatmap",
+)  # fmt: skip
+"""FiftyOne's label classes that can be carried over."""
+
+
+@dataclass(frozen=True)
+class Move:
+    """Where a picture lies in a new one.
+
+    Attributes:
+        old: its width and height in pixels
+        new: width and height of the new one
+        at: column and row of its upper left corner in the new one
+    """
+
+    old: tuple[int, int]
+    new: tuple[int, int]
+    at: tuple[int, int] = (0, 0)
+
+    def point(self, point: Sequence[float]) -> tuple[float, float]:
+        """A relative point (0..1) of the old picture in the new one; points that are not known (NaN) stay so."""
+        x, y = ((p * old + at) / new for p, old, at, new in zip(point, self.old, self.at, self.new, strict=True))
+        return x, y
+
+    def box(self, box: Sequence[float]) -> list[float]:
+        """A relative box (x, y, width, height) of the old picture in the new one."""
+        pixels = [value * side for value, side in zip(box, self.old * 2, strict=True)]
+        pixels[:2] = [value + at for value, at in zip(pixels[:2], self.at, strict=True)]
+        whole = [round(value) for value in pixels]
+        if max(abs(value - near) for value, near in zip(pixels, whole, strict=True)) < 1e-6:
+            return relative_box((whole[0], whole[1], whole[2], whole[3]), *self.new)
+        return [value / side for value, side in zip(pixels, self.new * 2, strict=True)]
+
+    def array(self, array: np.ndarray) -> np.ndarray:
+        """An array of the old picture's height and width in the new one, 0 round it."""
+        (x, y), (width, height), (new_width, new_height) = self.at, self.old, self.new
+        if array.shape[:2] != (height, width):
+            size = f"{array.shape[1]} x {array.shape[0]}"
+            raise RefusedImage("mask_of_other_size", f"the mask is {size}, the image {width} x {height} pixels")
+        rest = ((0, 0),) * (array.ndim - 2)
+        return np.pad(array, ((y, new_height - height - y), (x, new_width - width - x), *rest))
+
+
+def label_fields(dataset: fo.Dataset) -> tuple[str, ...]:
+    """The fields of a dataset whose labels can be carried over."""
+    import fiftyone as fo
+
+    kinds = tuple(getattr(fo, kind) for kind in KINDS)
+    schema = dataset.get_field_schema(ftype=fo.EmbeddedDocumentField)
+    return tuple(name for name, field in schema.items() if issubclass(field.document_type, kinds))
+
+
+def carried(label: Any, move: Move, parent: str, store: MediaStore) -> Any:
+    """A copy of a label for a picture made from the one that it belongs to.
+
+    Every single label gets the attributes ``inherited`` and ``inherited_from``, the id of the sample that it was made
+    for. Masks of detections are relative to their boxes and stay as they are; those of whole pictures are written anew.
+
+    Args:
+        label: a label of one of the classes :data:`KINDS`, or ``None``
+        move: where the picture lies in the new one
+        parent: the id of its sample
+        store: where masks are written
+
+    Raises:
+        RefusedImage: a mask cannot be read, or is not of the picture's size
+    """
+    if label is None:
+        return None
+    copy = label.copy()
+    many = getattr(copy, "_LABEL_LIST_FIELD", None)
+    for one in getattr(copy, many) if many else [copy]:
+        _move(one, move, store)
+        one["inherited"] = True
+        one["inherited_from"] = parent
+    return copy
+
+
+def _move(label: Any, move: Move, store: MediaStore) -> None:
+    import fiftyone as fo
+
+    if isinstance(label, fo.Detection):
+        label.bounding_box = move.box(label.bounding_box)
+    elif isinstance(label, fo.Polyline):
+        label.points = [[move.point(point) for point in shape] for shape in label.points]
+    elif isinstance(label, fo.Keypoint):
+        label.points = [move.point(point) for point in label.points]
+    elif isinstance(label, (fo.Segmentation, fo.Heatmap)) and move.old != move.new:
+        _move_map(label, "mask" if isinstance(label, fo.Segmentation) else "map", move, store)
+
+
+def _move_map(label: Any, name: str, move: Move, store: MediaStore) -> None:
+    """Moves the mask or map of a whole picture."""
+    path = label[f"{name}_path"]
+    try:
+        array = label.get_mask() if name == "mask" else label.get_map()
+    except (OSError, ValueError) as error:
+        raise RefusedImage("unreadable_mask", f"{path}: {error}") from error
+    if array is None:
+        return
+    moved = move.array(array)
+    if path and moved.dtype == np.uint8:
+        label[f"{name}_path"], label[name] = store.write_image(moved, ".png"), None
+    else:  # kept where it was: in the database, or a map of numbers, which no image file holds exactly
+        label[f"{name}_path"], label[name] = None, moved
