@@ -125,10 +125,13 @@ def create_samples(
     if "lineage.key" not in dataset.list_indexes():
         dataset.create_index("lineage.key")
     added: list[NewSample] = []
+    written = time.monotonic()
 
     def write() -> None:
+        nonlocal written
         _add(dataset, added, run)
         added.clear()
+        written = time.monotonic()
 
     with run.progress(total) as bar:
         batches = batched(_unmade(dataset, tasks, run, bar), batch_size)
@@ -142,7 +145,8 @@ def create_samples(
                         added += outcome.result
                 run.processed(len(outcomes))
                 bar.update(len(outcomes))
-                if len(added) >= _WRITE_EVERY_SAMPLES // 5:
+                waited = time.monotonic() - written
+                if len(added) >= _WRITE_EVERY_SAMPLES // 5 or waited >= _WRITE_EVERY_SECONDS:
                     write()
 
 
