@@ -97,8 +97,12 @@ def _adapter(role: type[Model], found: Found) -> ModuleType:
     ]
     can = f"it can serve as {' or '.join(others)}" if others else "no kind of model that is used here"
     raise WrongModel(
-        f"{found.name} is {found.kind}, not a {role.role} ({can}): name a {role.role}, e.g. {role.example}"
+        f"{found.name} is {found.kind}, not {_a(role.role)} ({can}): name {_a(role.role)}, e.g. {role.example}"
     )
+
+
+def _a(noun: str) -> str:
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
 def _load(adapter: ModuleType, found: Found, options: Options, role: type[Model]) -> Model:
