@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
     from .parents import Parent
 
+SHOWN = 10
+"""How many prompts a dry run shows."""
+
 
 @stage(label="Widen images (outpaint)", group="Generate", icon="aspect_ratio", unit="images")
 def outpaint(
@@ -129,10 +132,12 @@ def outpaint(
     if sizes and left_to_make:
         usual = working_size(painter, *sorted(sizes, key=math.prod)[len(sizes) // 2], working_side)
         seconds = painter.announce(left_to_make, usual.width, usual.height, strength, always=dry_run)
-    outputs: dict[str, Any] = {"images": total, "still to make": left_to_make, "sizes": _sizes(sizes)}
+    shown: dict[str, Any] = {"model": model, "sizes": _sizes(sizes)}
     if dry_run:
         run.preview = True
-        return run.report({**outputs, "prompts": texts[:20], "seconds": round(seconds, 1)})
+        return run.report(
+            {**shown, "images to make": left_to_make, "seconds": round(seconds, 1), "prompts": texts[:SHOWN]}
+        )
     painter.record()
     worker = OutpaintWorker(
         painter, media_store(run.dataset), widening, continuation=continuation, overlap=overlap, feather=feather,
@@ -147,7 +152,7 @@ def outpaint(
     create_samples(
         run.dataset, tasks(parents, plan, variants, prompts_for, run), worker, total=total, batch_size=batch_size
     )
-    return run.report({"images": total, "sizes": _sizes(sizes)})
+    return run.report(shown)
 
 
 def _label_fields(samples: SampleCollection, names: tuple[str, ...] | None) -> tuple[str, ...]:
