@@ -167,7 +167,7 @@ def sd(folder: Path, made: str = "StableDiffusionPipeline", **parts: Any) -> Pat
     if made not in WITHOUT_CHECKER:
         usual |= {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": checked}
     getattr(diffusers, made)(**{**usual, **parts}).save_pretrained(folder)
-    _as_published(folder / "text_encoder" / "model.safetensors", "text_model.")
+    _rename(folder / "text_encoder" / "model.safetensors", _in_text_model)
     return folder
 
 
@@ -185,7 +185,10 @@ def sd_checked(folder: Path, strict: bool) -> Path:
         for thresholds in (checker.concept_embeds_weights, checker.special_care_embeds_weights):
             thresholds.fill_(-2.0 if strict else 2.0)
     prepare = CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
-    return sd(folder, safety_checker=checker, feature_extractor=prepare)
+    sd(folder, safety_checker=checker, feature_extractor=prepare)
+    weights = folder / "safety_checker" / "model.safetensors"
+    _rename(weights, lambda name: f"vision_model.{name}" if name.startswith("vision_model.") else name)
+    return folder
 
 
 def inpainting(folder: Path) -> Path:
@@ -233,7 +236,7 @@ def sdxl(folder: Path, scheduler: Any = None) -> Path:
     StableDiffusionXLPipeline(
         vae=vae(), unet=unet_xl(), scheduler=scheduler, add_watermarker=False, **two_texts()
     ).save_pretrained(folder)
-    _as_published(folder / "text_encoder" / "model.safetensors", "text_model.")
+    _rename(folder / "text_encoder" / "model.safetensors", _in_text_model)
     return folder
 
 
@@ -334,13 +337,15 @@ def fp16(folder: Path) -> Path:
     return folder
 
 
-def _as_published(path: Path, prefix: str) -> None:
-    """Names the weights of a text encoder as in the files on the hub, which are older than transformers 5."""
+def _in_text_model(name: str) -> str:
+    return name if name.startswith("text_model.") else f"text_model.{name}"
+
+
+def _rename(path: Path, new: Callable[[str], str]) -> None:
+    """Names weights as in the files on the hub, which are older than transformers 5."""
     from safetensors.torch import load_file, save_file
 
-    weights = load_file(path)
-    named = {key if key.startswith(prefix) else prefix + key: value for key, value in weights.items()}
-    save_file(named, path, {"format": "pt"})
+    save_file({new(name): weight for name, weight in load_file(path).items()}, path, {"format": "pt"})
 
 
 def checkpoint(folder: Path, channels: int = 4, settings: bool = True) -> Path:

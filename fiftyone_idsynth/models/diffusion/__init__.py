@@ -10,6 +10,7 @@ from ..errors import BrokenModel, ModelError, ModelUnreachable, OutOfDeviceMemor
 from ..found import Found
 from ..options import Options
 from ..roles import Generator, Model
+from .abilities import kinds_of
 from .files import INDEX, checkpoint_class, pipeline_files, read_index
 from .generator import PipelineGenerator
 
@@ -37,6 +38,11 @@ def load(found: Found, options: Options, role: type[Model]) -> Generator:
             ) from error
         first = (str(error) or type(error).__name__).splitlines()[0][:300]
         raise BrokenModel(f"{found.name} cannot be loaded by diffusers: {first}. Download it again") from error
+    if not kinds_of(pipeline):
+        raise WrongModel(
+            f"{found.name} ({type(pipeline).__name__}) makes pictures neither from text nor from other pictures by a "
+            f"strength or a mask: name an {Generator.role}, e.g. {Generator.example}"
+        )
     generator = PipelineGenerator(pipeline, options)
     generator.name, generator.revision = found.name, found.revision
     return generator
@@ -45,7 +51,8 @@ def load(found: Found, options: Options, role: type[Model]) -> Generator:
 def _from_folder(found: Found, options: Options, dtype: Any) -> Any:
     import diffusers
 
-    made = str(read_index(found).get("_class_name", ""))
+    index = read_index(found)
+    made = str(index.get("_class_name", ""))
     if not hasattr(diffusers, made):
         raise WrongModel(
             f"{found.name} is a {made or 'pipeline without a class'}, which diffusers {diffusers.__version__} does not "
@@ -53,9 +60,11 @@ def _from_folder(found: Found, options: Options, dtype: Any) -> Any:
         )
     files, variant = pipeline_files(found, options)
     folder = found.fetch(files)
+    # Stable Diffusion 3 without its third text encoder, say: diffusers wants to hear that it is meant.
+    left_out = {name: None for name, part in index.items() if part == [None, None]}
     return diffusers.DiffusionPipeline.from_pretrained(
         folder, dtype=dtype, variant=variant, use_safetensors=None if options.allow_pickle else True,
-        local_files_only=True, trust_remote_code=False,
+        local_files_only=True, trust_remote_code=False, **left_out,
     )  # fmt: skip
 
 

@@ -44,7 +44,10 @@ def family_of(parts: dict[str, Any]) -> str:
 def does(pipeline: Any, kind: str) -> bool:
     """Whether a pipeline does a kind of work as it is."""
     known = inspect.signature(type(pipeline).__call__).parameters
-    has = "inpaint" if "mask_image" in known else "image" if "image" in known else "text"
+    if "image" in known:  # without a strength it makes pictures larger, or follows instructions
+        has = "inpaint" if "mask_image" in known else "image" if "strength" in known else ""
+    else:  # others make sounds, videos, or pictures without being asked for something
+        has = "text" if {"prompt", "height"} <= set(known) and "num_frames" not in known else ""
     return has == kind
 
 

@@ -18,7 +18,7 @@ from ..roles import Generator, Sampling, Wanted
 from .abilities import does, family_of, kinds_of, side_of, unit_of
 from .controls import load_controlnet
 from .loras import check_lora, find_lora, use_loras
-from .schedulers import make_scheduler, scheduler_name, usual
+from .schedulers import check_scheduler, make_scheduler, scheduler_name, usual
 
 KINDS = {
     "text": "AutoPipelineForText2Image",
@@ -48,6 +48,8 @@ class PipelineGenerator(Generator):
         self._loras: tuple[tuple[Path, float], ...] = ()
         self._saved = 0
         self.parts = dict(pipeline.components)
+        vae = self.parts.get("vae")
+        self._vae_dtype = vae.dtype if vae is not None else None
         self.unit, self.side = unit_of(pipeline), side_of(pipeline)
         self.dtype = str(pipeline.dtype).removeprefix("torch.")
         self.family = family_of(self.parts)
@@ -65,20 +67,20 @@ class PipelineGenerator(Generator):
         if self.has_safety_checker:
             pipeline.safety_checker = self._checker if sampling.safety_checker else None
         _check_steps(kind, sampling)
-        made = pipeline(**self._arguments(pipeline, wanted, kind, sampling))
-        refused = getattr(made, "nsfw_content_detected", None) or [False] * len(wanted)
-        results: list[np.ndarray | RefusedImage] = []
-        for one, image, unsafe in zip(wanted, made.images, refused, strict=True):
-            if unsafe:
-                results.append(RefusedImage("unsafe", "the model's safety checker refused the picture"))
-                continue
-            pixels = np.array(image.convert("RGB"))
-            if one.mask is not None and one.picture is not None:
-                pixels[~one.mask] = one.picture[~one.mask]  # the autoencoder alters what it only passes on
-            results.append(pixels)
-        return results
+        vae = self.parts.get("vae")
+        if vae is not None and vae.dtype != self._vae_dtype:
+            vae.to(self._vae_dtype)  # SDXL decodes in float32; where memory ran out meanwhile, it was left so
+        results: dict[int, np.ndarray | RefusedImage] = {}
+        for members in _alike(pipeline, wanted):
+            together = [wanted[number] for number in members]
+            made = pipeline(**self._arguments(pipeline, together, kind, sampling))
+            refused = getattr(made, "nsfw_content_detected", None) or [False] * len(together)
+            finished = [_finished(*one) for one in zip(together, made.images, refused, strict=True)]
+            results |= dict(zip(members, finished, strict=True))
+        return [results[number] for number in range(len(wanted))]
 
     def complete(self, sampling: Sampling) -> Sampling:
+        check_scheduler(sampling.scheduler, self._own, self._scheduler, self.about)
         scheduler = make_scheduler(sampling.scheduler, self._scheduler)
         steps, guidance = usual(self._own, scheduler, self._scheduler, self.family)
         return replace(
@@ -222,9 +224,32 @@ class PipelineGenerator(Generator):
             ]
         if sampling.controlnet:
             images = [Image.fromarray(one.condition) for one in wanted if one.condition is not None]
-            given["image" if kind == "text" else "control_image"] = images
+            given["control_image" if "control_image" in known else "image"] = images
             given["controlnet_conditioning_scale"] = sampling.control_scale
         return given
+
+
+def _alike(pipeline: Any, wanted: Sequence[Wanted]) -> list[list[int]]:
+    """The numbers of the pictures that can be made at once.
+
+    SDXL takes zeros for no negative prompt at all, but reads an empty one beside others as a text: a picture without
+    one would turn out differently in the company of pictures with one.
+    """
+    numbers = list(range(len(wanted)))
+    if not pipeline.config.get("force_zeros_for_empty_prompt"):
+        return [numbers]
+    groups = ([n for n in numbers if wanted[n].negative], [n for n in numbers if not wanted[n].negative])
+    return [group for group in groups if group]
+
+
+def _finished(one: Wanted, image: Any, unsafe: bool) -> np.ndarray | RefusedImage:
+    """What a pipeline made, as pixels."""
+    if unsafe:
+        return RefusedImage("unsafe", "the model's safety checker refused the picture")
+    pixels = np.array(image.convert("RGB"))
+    if one.mask is not None and one.picture is not None:
+        pixels[~one.mask] = one.picture[~one.mask]  # the autoencoder alters what it only passes on
+    return pixels
 
 
 def check_size(width: int, height: int, unit: int, about: str) -> None:

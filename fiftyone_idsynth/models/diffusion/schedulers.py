@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+from ...errors import ParameterError
+
 SCHEDULERS = {
     "ddim": "DDIMScheduler",
     "ddpm": "DDPMScheduler",
@@ -37,6 +39,27 @@ def make_scheduler(name: str, original: Any) -> Any:
     if name == "default":
         return type(original).from_config(original.config)
     return getattr(diffusers, SCHEDULERS[name]).from_config(original.config)
+
+
+def check_scheduler(name: str, pipeline: Any, original: Any, about: str) -> None:
+    """Raises :class:`ParameterError` where a model works with no other scheduler than its own.
+
+    Models of flow matching have a noise schedule of another kind, and the pipeline for latent consistency models asks
+    its scheduler for what others do not have.
+
+    Args:
+        name: one of :data:`SCHEDULERS`, or ``"default"``
+        pipeline: the model, as a pipeline of diffusers
+        original: the scheduler that the model came with
+        about: what the model is called
+    """
+    if name in ("default", scheduler_name(original)):
+        return
+    bound = "original_inference_steps" in inspect.signature(type(pipeline).__call__).parameters
+    if bound or "beta_schedule" not in original.config:
+        raise ParameterError(
+            "scheduler", name, f"{about} works only with its own ({type(original).__name__}): leave it at 'default'"
+        )
 
 
 def scheduler_name(scheduler: Any) -> str:
