@@ -21,7 +21,18 @@ from typing import TypeVar
 from .errors import OutOfDeviceMemory, WrongModel
 from .found import Found, look_up
 from .options import Options
-from .roles import Captioner, Finder, Generator, Matcher, Model, Refiner, Segmenter, Tagger
+from .roles import (
+    BackgroundRemover,
+    Captioner,
+    DepthEstimator,
+    Finder,
+    Generator,
+    Matcher,
+    Model,
+    Refiner,
+    Segmenter,
+    Tagger,
+)
 
 ADAPTERS: dict[type[Model], tuple[str, ...]] = {
     Tagger: ("taggers", "fiftyone_models"),
@@ -31,6 +42,8 @@ ADAPTERS: dict[type[Model], tuple[str, ...]] = {
     Segmenter: ("segmenters",),
     Matcher: ("clip",),
     Generator: ("diffusion",),
+    BackgroundRemover: ("backgrounds",),
+    DepthEstimator: ("depth",),
 }
 """Role -> the modules that can load a model for it, in the order in which they are asked."""
 

@@ -369,3 +369,39 @@ class Generator(Model):
     @abc.abstractmethod
     def spare_memory(self) -> str:
         """Takes the next measure that saves memory at the expense of time, and names it; empty if there is none."""
+
+
+class BackgroundRemover(Model):
+    """Tells the foreground of a picture from its background, whatever the foreground is."""
+
+    role = "background remover"
+    example = "onnx-community/BiRefNet-ONNX"
+
+    @abc.abstractmethod
+    def foreground(self, pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Finds the foreground of pictures.
+
+        Args:
+            pictures: RGB, uint8, of any sizes
+
+        Returns:
+            for each picture float32, height x width: how surely, or how much of, each pixel is foreground, 0..1
+        """
+
+
+class DepthEstimator(Model):
+    """Tells how near things in a picture are."""
+
+    role = "depth estimator"
+    example = "depth-anything/Depth-Anything-V2-Small-hf"
+
+    @abc.abstractmethod
+    def depth(self, pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Estimates depth.
+
+        Args:
+            pictures: RGB, uint8, of any sizes
+
+        Returns:
+            for each picture float32, height x width: 1 for the nearest and 0 for the farthest thing in it
+        """
