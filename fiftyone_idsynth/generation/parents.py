@@ -100,20 +100,20 @@ def read_parents(samples: SampleCollection, ids: Sequence[str], paths: Sequence[
             yield Parent(sample_id, filepath, tuple(tags), dict(zip(paths, values, strict=True)), models)
 
 
-def plan_of(run: Run, painter: Painter, *leave_out: str) -> str:
+def plan_of(run: Run, painter: Painter, *also: Any) -> str:
     """Names what is made of a sample: the same parameters and model always give the same pictures.
 
     Args:
         run: the run, whose parameters count, apart from those that say how much is made and where
         painter: who paints
-        *leave_out: parameters that do not matter
+        *also: what else counts, as plain values
     """
     never = {
-        *EXECUTION_PARAMETERS, *leave_out, "variants", "dry_run", "model", "revision", "device", "dtype", "offline",
+        *EXECUTION_PARAMETERS, "variants", "dry_run", "model", "revision", "device", "dtype", "offline",
         "allow_pickle", "seed",
     }  # fmt: skip
     params = {name: value for name, value in run.params.items() if name not in never}
-    return fingerprint(run.stage.name, run.stage.version, run.seed, params, painter.key)
+    return fingerprint(run.stage.name, run.stage.version, run.seed, params, painter.key, also)
 
 
 def not_yet_made(run: Run, plan: str, total: int) -> int:
