@@ -26,6 +26,9 @@ USUAL_SIDE = 1024
 NOTHING = 0.05
 """A picture without a pixel that is surer than this has no foreground: to stretch its map would make one of noise."""
 
+_SHARES = ("tensor(float)", "tensor(float16)", "tensor(uint8)")
+"""Types of outputs that tell shares, not numbers of classes."""
+
 
 def fits(found: Found, role: type[Model]) -> bool:
     from transformers import CONFIG_MAPPING
@@ -162,10 +165,11 @@ def _check(found: Found, file: str, session: Any) -> None:
     taken = inputs[0].shape
     if len(taken) != 4 or 3 not in (taken[1], taken[3]):
         raise WrongModel(f"{found.name} takes no RGB pictures, its input has the shape {taken}: {remedy}")
-    if not _is_map(outputs[0].shape):
+    given = outputs[0]
+    if not _is_map(given.shape) or given.type not in _SHARES:
         raise WrongModel(
-            f"{found.name} is no background remover: the first output of {file} has the shape {outputs[0].shape}, not "
-            f"one value for each pixel: {remedy}; models with classes serve as segmenters"
+            f"{found.name} is no background remover: the first output of {file} is a {given.type} of the shape "
+            f"{given.shape}, not a share for each pixel: {remedy}. Models with classes serve as segmenters"
         )
 
 
