@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 from ..batches import out_of_memory
 from ..errors import BrokenModel, ModelError, ModelUnreachable, OutOfDeviceMemory, WrongModel
-from ..found import Found
+from ..found import Found, look_up
 from ..options import Options
 from ..roles import Generator, Model
 from .abilities import kinds_of
-from .files import INDEX, checkpoint_class, pipeline_files, read_index
+from .files import INDEX, base_model, checkpoint_class, pipeline_files, read_index, settings_files
 from .generator import PipelineGenerator
 
 logger = logging.getLogger(__name__)
@@ -72,18 +73,21 @@ def _from_file(found: Found, options: Options, dtype: Any) -> Any:
     """A checkpoint in the original layout; diffusers takes the settings of its parts from the base model."""
     import diffusers
 
-    folder = found.fetch([found.file])
-    made = getattr(diffusers, checkpoint_class(folder / found.file))
-    beside = {"config": str(folder)} if (folder / INDEX).is_file() else {}
+    path = found.fetch([found.file]) / found.file
+    made = getattr(diffusers, checkpoint_class(path))
+    settings = path.parent if (path.parent / INDEX).is_file() else _settings_of_base(path, made.__name__, options)
+    return made.from_single_file(str(path), config=str(settings), dtype=dtype, local_files_only=True)
+
+
+def _settings_of_base(path: Path, made: str, options: Options) -> Path:
+    """The folder with the settings of the model that a checkpoint is made from; they are fetched if need be."""
+    base = base_model(path)
     try:
-        return made.from_single_file(
-            str(folder / found.file), dtype=dtype, local_files_only=options.offline or bool(beside), **beside
-        )
-    except (OSError, ValueError, TypeError) as error:
-        if beside:
-            raise
+        found = look_up(base, Options(offline=options.offline))
+        return found.fetch(settings_files(found))
+    except ModelError as error:
         raise ModelUnreachable(
-            f"{found.name}: the settings of its base model ({made.__name__}) are neither in the cache nor to be had: "
-            "load it once with network, or put the base model's folder without its weights (model_index.json and the "
-            f"settings of the parts) beside the file. ({str(error).splitlines()[0][:200]})"
+            f"{path}: the settings of its base model {base} ({made}) are neither in the cache nor to be had: load it "
+            "once with network, or put the base model's folder without its weights (model_index.json and the settings "
+            f"of the parts) beside the file. ({error})"
         ) from error

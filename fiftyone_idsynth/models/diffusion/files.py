@@ -44,13 +44,9 @@ def pipeline_files(found: Found, options: Options) -> tuple[list[str], str | Non
         UnsafeWeights: a part has only pickled weights, and these are not allowed
         BrokenModel: a part has no weights
     """
-    parts = [
-        name for name, made in read_index(found).items() if isinstance(made, list) and len(made) == 2 and made[0]
-    ]  # fmt: skip
-    files, variants = [INDEX], set()
-    for part in parts:
+    files, variants = settings_files(found), set()
+    for part in _parts(found):
         inside = [file for file in found.files if file.startswith(f"{part}/")]
-        files += [file for file in inside if file.endswith(_SETTINGS)]
         if any(f"{part}/{name}" in inside for name in ("scheduler_config.json", "tokenizer_config.json")) or not any(
             file == f"{part}/config.json" for file in inside
         ):
@@ -60,6 +56,16 @@ def pipeline_files(found: Found, options: Options) -> tuple[list[str], str | Non
         variants.add(variant)
     named = variants - {""}
     return files, named.pop() if len(named) == 1 and "" not in variants else None
+
+
+def settings_files(found: Found) -> list[str]:
+    """The files of a pipeline without the weights of its parts."""
+    starts = tuple(f"{part}/" for part in _parts(found))
+    return [INDEX, *(file for file in found.files if file.startswith(starts) and file.endswith(_SETTINGS))]
+
+
+def _parts(found: Found) -> list[str]:
+    return [name for name, made in read_index(found).items() if isinstance(made, list) and len(made) == 2 and made[0]]
 
 
 def _weights(found: Found, part: str, inside: list[str], options: Options) -> tuple[list[str], str]:
@@ -114,3 +120,15 @@ def checkpoint_class(path: Path) -> str:
         raise WrongModel(f"{path} is {what}")
     base = "StableDiffusionXL" if any(key.startswith("conditioner.embedders") for key in keys) else "StableDiffusion"
     return f"{base}{'Inpaint' if channels == 9 else ''}Pipeline"
+
+
+def base_model(path: Path) -> str:
+    """The hub id of the model whose settings a single-file checkpoint has, as diffusers tells by its weights."""
+    import torch
+    from diffusers.loaders.single_file_utils import fetch_diffusers_config
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        shapes = {key: file.get_slice(key).get_shape() for key in file.keys()}  # noqa: SIM118
+    weights = {key: torch.empty(shape, device="meta") for key, shape in shapes.items()}
+    return str(fetch_diffusers_config(weights)["pretrained_model_name_or_path"])
