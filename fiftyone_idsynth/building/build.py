@@ -29,6 +29,8 @@ def build(
     languages: tuple[str, ...] = (),
     variants: Variants = "none",
     urls: Annotated[Path | None, ExistingPath()] = None,
+    generated: Annotated[int, Bounds(0, 10_000_000)] = 0,
+    generator: str | None = None,
     filter: Filter = "similarity",
     detector: str | None = None,
     captioner: str | None = None,
@@ -63,6 +65,8 @@ def build(
         languages (()): languages to search in, as ISO 639-1 codes; English by default
         variants ("none"): where translations and synonyms come from: the word list (words) or a language model (llm)
         urls (None): a file of image addresses to collect as well
+        generated (0): how many images to generate beside them, all classes together; they go to the training split only
+        generator (None): the model that generates images, by default that of generate
         filter ("similarity"): how images that do not show their class are found, see filter_irrelevant
         detector (None): the model that finds boxes or masks, by default that of detect and segment
         captioner (None): the model that writes captions, by default that of caption
@@ -92,10 +96,10 @@ def build(
     topic = topic or name
     folder = (path or Path(slug(name))).expanduser().absolute()
     file = (recipe or folder.parent / f"{slug(name)}.yaml").expanduser().absolute()
-    models = {"detector": detector, "captioner": captioner, "tagger": tagger, "matcher": matcher}
+    models = {"generator": generator, "detector": detector, "captioner": captioner, "tagger": tagger, "matcher": matcher}
     llm = {"llm_model": llm_model, "llm_url": llm_url}
     wish = Wish(
-        topic, task, classes or (topic,), count, sources, licenses, languages, variants,
+        topic, task, classes or (topic,), count, generated, sources, licenses, languages, variants,
         str(urls.expanduser().absolute()) if urls else None, filter,
         {role: model for role, model in models.items() if model}, trigger_word, str(folder),
         {key: value for key, value in llm.items() if value}, device, offline, options,

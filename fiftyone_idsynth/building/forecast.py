@@ -9,7 +9,7 @@ from ..stage import stages
 from .steps import PlannedStep
 
 ROLES = {
-    "tag": "Tagger", "caption": "Captioner", "detect": "Finder", "segment": "Segmenter", "filter_irrelevant": "Matcher",
+    "generate": "Generator", "tag": "Tagger", "caption": "Captioner", "detect": "Finder", "segment": "Segmenter", "filter_irrelevant": "Matcher",
 }  # fmt: skip
 """Stage with a model -> its role; see :mod:`fiftyone_idsynth.models.roles`."""
 
@@ -40,35 +40,41 @@ def forecast(dataset: Any, steps: Sequence[PlannedStep]) -> dict[str, Any]:
     """
     queries: list[str] = []
     hosts: list[str] = []
-    images = 0
+    images, made = 0, 0
     for step in steps:
         if step.stage == "collect":
             shown = stages()["collect"](dataset, **step.params, dry_run=True, progress=False).outputs
             queries += shown["queries"]
             hosts += shown["hosts"]
             images += sum(shown["expected at most"].values())
+        if step.stage == "generate":
+            made += step.params["count"]
     models = {step.stage: name for step in steps if (name := _model(step))}
     return {
         "queries": queries,
         "hosts": list(dict.fromkeys(hosts)),
-        "images at most": images,
+        "images at most": images + made,
         "models": models,
-        "minutes, roughly": _minutes(steps, images, models),
+        "minutes, roughly": _minutes(steps, images, made, models),
         "steps": [step.stage for step in steps],
     }
 
 
-def _minutes(steps: Sequence[PlannedStep], images: int, models: dict[str, str]) -> str:
+def _minutes(steps: Sequence[PlannedStep], images: int, made: int, models: dict[str, str]) -> str:
     """How long the steps take; a guess, since the sources' limits and the processor decide."""
     from ..models.options import Options
 
     devices = {Options(step.params.get("device", "auto")).torch_device() for step in steps if step.stage in models}
     on_gpu = bool(devices - {"cpu"})
     timed = list(dict.fromkeys(step.stage for step in steps if not (on_gpu and step.stage in models)))
-    minutes = sum(SECONDS[stage] for stage in timed) * images / 60
+    minutes = sum(SECONDS[stage] * _images_of(stage, images, made) for stage in timed) / 60
     return f"{max(minutes, 1):.0f}" + (
         f" and the time of {', '.join(models)} on {', '.join(devices)}" if on_gpu else ""
     )
+
+
+def _images_of(stage: str, collected: int, made: int) -> int:
+    return {"collect": collected, "generate": made}.get(stage, collected + made)
 
 
 def _model(step: PlannedStep) -> str | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ..errors import ParameterError, suggestion
+from ..generation.wording import SMALL_MODEL
 from ..stage import stages
 
 Task = Literal["detection", "segmentation", "classification", "generation"]
@@ -26,6 +27,7 @@ class Wish:
     task: Task
     classes: tuple[str, ...]
     count: int
+    generated: int
     sources: tuple[str, ...]
     licenses: tuple[str, ...]
     languages: tuple[str, ...]
@@ -71,6 +73,7 @@ def make_steps(wish: Wish) -> list[PlannedStep]:
     """
     steps = [
         *_collecting(wish),
+        *_generating(wish),
         PlannedStep("score_quality", {"task": _quality_task(wish), "reject": True},
                     f"Images too poor for {_quality_task(wish)} are left out; restore brings them back."),
         PlannedStep("deduplicate", {}, "Of copies the best one stays."),
@@ -129,6 +132,21 @@ def _collecting(wish: Wish) -> list[PlannedStep]:
     return [
         PlannedStep("collect", {"topic": name, **common, "tags": [slug(name)]},
                     f"Up to {share} images of {name}, with licence and provenance.")
+        for name in wish.classes
+    ]  # fmt: skip
+
+
+def _generating(wish: Wish) -> list[PlannedStep]:
+    """Images from text for each class; only the training split gets them, so that models are judged on real ones."""
+    if not wish.generated:
+        return []
+    share = -(-wish.generated // len(wish.classes))
+    train = [] if wish.task == "generation" else ["train"]
+    return [
+        PlannedStep("generate", {"subject": [name], "count": share, "task": wish.task, "class_field": COLLECTED,
+                                 "tags": [slug(name), *train], "model": SMALL_MODEL,
+                                 **_loading(wish, "generator")},
+                    f"{share} synthetic images of {name}.")
         for name in wish.classes
     ]  # fmt: skip
 

@@ -272,10 +272,8 @@ def _check_steps(kind: str, sampling: Sampling) -> None:
 
 def _beyond(tokenizer: Any, prompt: str) -> str:
     """What of a prompt a tokenizer leaves out."""
-    limit = tokenizer.model_max_length
-    ids = tokenizer(prompt, truncation=False, add_special_tokens=True, verbose=False).input_ids
-    if not 0 < limit < 100_000 or len(ids) <= limit:
+    limit = tokenizer.model_max_length - tokenizer.num_special_tokens_to_add()
+    tokens = tokenizer.tokenize(prompt)
+    if not 0 < limit < 100_000 or len(tokens) <= limit:
         return ""
-    special = len(ids) - len(tokenizer(prompt, truncation=False, add_special_tokens=False, verbose=False).input_ids)
-    plain = tokenizer(prompt, truncation=False, add_special_tokens=False, verbose=False).input_ids
-    return str(tokenizer.decode(plain[limit - special :])).strip()
+    return str(tokenizer.convert_tokens_to_string(tokens[limit:])).strip()
