@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
-from ..errors import RefusedImage
+from ..cutting import Tidy, cut_out, parts
+from ..errors import ParameterError, RefusedImage
 from ..models.options import Options
-from .cutouts import bounds, components
+from ..samples import dataset_of
+from .cutouts import bounds
 from .parents import Parent
-from .sources import IGNORED_INDICES, class_names, instance_mask
+from .recontextualize import KINDS
+from .sources import IGNORED_INDICES, class_names, instance_mask, mask_targets
+
+if TYPE_CHECKING:
+    from fiftyone.core.collections import SampleCollection
 
 Cutting = Literal["masks", "boxes", "remover", "segmenter"]
 
@@ -24,10 +31,8 @@ DEFAULT_CUTTERS = {
 }
 """The models that cut out, where none is named."""
 
-BEYOND_BOX = 0.1
-"""How far an outline may reach beyond its box, as a share of the box's sides."""
-
 _REMEDIES = {
+    "empty_mask": "no pixel of the mask is set",
     "no_label": "the sample has no label in the label field: label it, or cut out by another method (cutout)",
     "other_class": "none of its objects is of one of the classes",
     "no_class": "no class is known: give label, or a label_field with the class",
@@ -136,7 +141,7 @@ class ObjectFinder:
             try:
                 yield self._masks_of(parent.values.get(self.label_field or ""), picture)
             except RefusedImage as refusal:
-                yield refusal
+                yield refusal if refusal.reason not in _REMEDIES else _refusal(refusal.reason)
 
     def _masks_of(self, label: Any, picture: np.ndarray) -> list[Found]:
         """The objects that a label outlines."""
@@ -167,7 +172,7 @@ class ObjectFinder:
         return [
             Found(f"{name} {number}", name, part, str(label.id))
             for index, name in chosen.items()
-            for number, part in enumerate(components(indices, index, self.min_area))
+            for number, part in enumerate(parts(indices == index, self.min_area))
         ]
 
     def _chosen(self, label: Any) -> list[Any]:
@@ -193,39 +198,42 @@ class ObjectFinder:
     def _by_boxes(
         self, pictures: Sequence[np.ndarray], parents: Sequence[Parent]
     ) -> Iterator[list[Found] | RefusedImage]:
-        model = self._model()
         for picture, parent in zip(pictures, parents, strict=True):
             try:
                 labels = self._chosen(parent.values.get(self.label_field or ""))
-                boxes = [_box(label) for label in labels]
-                (masks,) = model.refine([picture], [boxes])
-                yield [
-                    self._found(label, _near(mask, box), number)
-                    for number, (label, mask, box) in enumerate(zip(labels, masks, boxes, strict=True))
-                ]
+                (cuts,) = cut_out([picture], self._model(), boxes=[[_box(label) for label in labels]])
+                yield (
+                    cuts
+                    if isinstance(cuts, RefusedImage)
+                    else [self._found(labels[cut.number], cut.mask, cut.number) for cut in cuts]
+                )
             except RefusedImage as refusal:
                 yield refusal
 
     def _by_remover(
         self, pictures: Sequence[np.ndarray], parents: Sequence[Parent]
     ) -> Iterator[list[Found] | RefusedImage]:
-        for share, parent in zip(self._model().foreground(pictures), parents, strict=True):
+        found = cut_out(pictures, self._model(), threshold=self.threshold)
+        for cuts, parent in zip(found, parents, strict=True):
             names = class_names(parent.values.get(self.label_field or ""), dict(self.targets))
             name = self.default_label or (names.pop() if len(names) == 1 else None)
-            if name is None:
+            if isinstance(cuts, RefusedImage):
+                yield cuts
+            elif name is None:
                 yield _refusal("several_classes" if names else "no_class")
             else:
-                yield [Found(name, name, share >= self.threshold)]
+                yield [Found(name, name, cut.mask) for cut in cuts]
 
     def _by_segmenter(
         self, pictures: Sequence[np.ndarray], parents: Sequence[Parent]
     ) -> Iterator[list[Found] | RefusedImage]:
-        for found in self._model().segment(pictures, self.classes, threshold=self.threshold):
-            yield [
-                Found(f"{name} {number}", name, part)
-                for value, name in enumerate(self.classes, 1)
-                for number, part in enumerate(components(found.values, value, self.min_area))
-            ]
+        tidy = Tidy(min_area=self.min_area)
+        for cuts in cut_out(pictures, self._model(), classes=self.classes, threshold=self.threshold, tidy=tidy):
+            yield (
+                cuts
+                if isinstance(cuts, RefusedImage)
+                else [Found(f"{cut.label} {number}", cut.label, cut.mask) for number, cut in enumerate(cuts)]
+            )
 
     def _usable(self, found: Sequence[Found]) -> list[Found] | RefusedImage:
         """The objects that are large enough and whole."""
@@ -246,6 +254,99 @@ class ObjectFinder:
         return "truncated" if cut_off and not self.allow_truncated else ""
 
 
+def finder_for(samples: SampleCollection, params: Mapping[str, Any], options: Options) -> ObjectFinder:
+    """What finds the objects of samples.
+
+    Args:
+        samples: the samples
+        params: ``cutout``, ``cutter``, ``label_field``, ``classes``, ``label`` and what else the stage is given
+        options: how models are loaded
+
+    Raises:
+        UsageError: the samples, or the model, cannot say where objects are
+    """
+    label_field = _label_field(samples, params["label_field"])
+    method = _method(samples, params, label_field)
+    stays = params["replace"] == "object" or params["placement"] == "same_place"
+    finder = ObjectFinder(
+        method,
+        label_field,
+        mask_targets(samples, label_field),
+        _described(params["classes"]),
+        params["label"],
+        params["cutter"] or DEFAULT_CUTTERS.get(method, ""),
+        # The revision that was asked for is one of the generator.
+        dataclasses.replace(options, revision=None),
+        params["mask_threshold"],
+        params["min_side"],
+        params["min_area"],
+        params["allow_truncated"] or stays,
+    )
+    finder.check()
+    return finder
+
+
+def _described(classes: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Classes with their texts: of ``"text"``, ``"text|text"`` or ``"label=text|text"`` each."""
+    from ..models.regions import class_texts
+
+    found: dict[str, tuple[str, ...]] = {}
+    for written in classes:
+        label, equals, texts = written.partition("=")
+        found |= class_texts({label: texts} if equals else [written])
+    return found
+
+
+def _label_field(samples: SampleCollection, name: str | None) -> str | None:
+    """The field with the labels; ``ground_truth`` if none is named and some have it."""
+    import fiftyone as fo
+
+    from ..samples import require_field
+
+    if name is None:
+        return "ground_truth" if samples.has_field("ground_truth") and samples.exists("ground_truth").count() else None
+    require_field(samples, name, *(getattr(fo, kind) for kind in KINDS))
+    return name
+
+
+def _method(samples: SampleCollection, params: Mapping[str, Any], label_field: str | None) -> Cutting:
+    """What separates the objects."""
+    import fiftyone as fo
+
+    chosen = params["cutout"]
+    kind = dataset_of(samples).get_field(label_field).document_type if label_field else None
+    located = kind not in (None, fo.Classification)
+    if chosen in ("masks", "boxes") and not located:
+        what = "masks" if chosen == "masks" else "boxes"
+        raise ParameterError(
+            "cutout", chosen,
+            f"needs the {what} of a label field: name it in label_field, or let a model find the objects "
+            "(cutout='remover', or 'segmenter' with classes)",
+        )  # fmt: skip
+    if chosen == "boxes" and kind is fo.Segmentation:
+        raise ParameterError("cutout", chosen, f"label_field={label_field!r} has masks and no boxes: use 'masks'")
+    if chosen == "auto":
+        chosen = _best_method(samples, label_field, kind) if located else "remover"
+    if chosen == "remover" and not (params["label"] or label_field):
+        raise ParameterError(
+            "label", None, "say what the objects are, e.g. 'red panda', or name a label_field with their classes"
+        )
+    if chosen == "segmenter" and not params["classes"]:
+        raise ParameterError("classes", (), "say what the segmenter shall look for, e.g. 'red panda'")
+    return cast("Cutting", chosen)
+
+
+def _best_method(samples: SampleCollection, label_field: str | None, kind: Any) -> str:
+    """Masks where any label has one, else boxes."""
+    import fiftyone as fo
+
+    if kind not in (fo.Detections, fo.Detection):
+        return "masks"
+    root = f"{label_field}.detections" if kind is fo.Detections else label_field
+    masked = samples.count(f"{root}.mask_path") or samples.count(f"{root}.mask")
+    return "masks" if masked else "boxes"
+
+
 def _refusal(reason: str) -> RefusedImage:
     return RefusedImage(reason, _REMEDIES.get(reason, ""))
 
@@ -258,15 +359,3 @@ def _box(label: Any) -> tuple[float, float, float, float]:
     points = np.array([point for shape in label.points for point in shape])
     (x, y), (right, bottom) = points.min(0), points.max(0)
     return float(x), float(y), float(right - x), float(bottom - y)
-
-
-def _near(mask: np.ndarray, box: Sequence[float]) -> np.ndarray:
-    """What of a mask lies near its box: models leave specks far from it."""
-    height, width = mask.shape
-    x, y, w, h = box
-    left, right = (x - BEYOND_BOX * w) * width, (x + (1 + BEYOND_BOX) * w) * width
-    top, bottom = (y - BEYOND_BOX * h) * height, (y + (1 + BEYOND_BOX) * h) * height
-    near = np.zeros_like(mask)
-    part = slice(max(0, int(top)), max(0, int(np.ceil(bottom)))), slice(max(0, int(left)), max(0, int(np.ceil(right))))
-    near[part] = mask[part]
-    return near

@@ -22,7 +22,8 @@ from ..painting import (
     Strength,
 )
 from ..samples import dataset_of
-from ..stage import Bounds, LabelField, Progress, Report, Samples, Seed, current_run, stage
+from ..stage import Bounds, Convert, LabelField, Progress, Report, Samples, Seed, current_run, stage
+from .prompts import read_texts
 
 if TYPE_CHECKING:
     from fiftyone.core.collections import SampleCollection
@@ -41,7 +42,7 @@ def outpaint(
     right: str = "0",
     top: str = "0",
     bottom: str = "0",
-    prompts: tuple[str, ...] = (),
+    prompts: Annotated[tuple[str, ...], Convert(read_texts)] = (),
     prompt_field: str | None = None,
     negative_prompt: NegativePrompt = "",
     variants: Annotated[int, Bounds(1, 10_000)] = 1,
@@ -81,7 +82,8 @@ def outpaint(
         right ("0"): the same on the right
         top ("0"): the same at the top: pixels, or a share of the height
         bottom ("0"): the same at the bottom
-        prompts (()): what the whole image shall show; each image of a sample gets another one, as far as there are
+        prompts (()): what the whole image shall show: texts, or a text file with one a line; each image of a sample
+            gets another one, as far as there are
         prompt_field (None): a field with the text for each image, e.g. caption, instead of ``prompts``
         variants (1): images made from each sample; a larger number later adds to the earlier ones
         model ("stable-diffusion-v1-5/stable-diffusion-inpainting"): hub id, folder or .safetensors file: an inpainting

@@ -110,7 +110,7 @@ def plan_of(run: Run, painter: Painter, *also: Any) -> str:
     """
     never = {
         *EXECUTION_PARAMETERS, "variants", "dry_run", "model", "revision", "device", "dtype", "offline",
-        "allow_pickle", "seed",
+        "allow_pickle", "seed", "llm_url", "llm_budget",
     }  # fmt: skip
     params = {name: value for name, value in run.params.items() if name not in never}
     return fingerprint(run.stage.name, run.stage.version, run.seed, params, painter.key, also)

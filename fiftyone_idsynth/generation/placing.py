@@ -14,6 +14,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
+from ..cutting import grow
 from ..errors import RefusedImage
 from .blend import canvas_of, render
 from .cutouts import Origin, bounds, cut
@@ -73,15 +74,6 @@ class Scene:
     wanted: int
 
 
-def dilated(mask: np.ndarray, pixels: int) -> np.ndarray:
-    """A mask (bool) that is wider by some pixels on every side, with round corners."""
-    if not pixels:
-        return mask
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * pixels + 1,) * 2)
-    wide: np.ndarray = cv2.dilate(mask.astype(np.uint8), disc) > 0
-    return wide
-
-
 def cut_subject(picture: np.ndarray, mask: np.ndarray, name: str, label: str, dilation: int = 0) -> Subject:
     """Cuts an object out.
 
@@ -95,7 +87,7 @@ def cut_subject(picture: np.ndarray, mask: np.ndarray, name: str, label: str, di
     Raises:
         RefusedImage: the mask is empty, or not of the picture's size
     """
-    kept = cut(picture, dilated(mask, dilation), label, Origin(name))
+    kept = cut(picture, grow(mask, dilation), label, Origin(name))
     x, y, w, h = kept.box
     if not mask.any():
         raise RefusedImage("empty_mask", "no pixel of the mask is set")
@@ -159,7 +151,7 @@ def _scene(
     white = [dataclasses.replace(patch, colour=np.full_like(patch.colour, 255)) for patch in patches]
     kept = render(np.zeros_like(surroundings), layout, white, "none")[..., 0] > 0
     if kept.all():
-        raise RefusedImage("nothing_to_paint", "the objects cover the whole canvas: take a larger one")
+        raise RefusedImage("nothing_to_paint", "the objects cover the whole canvas: nothing of it would be painted")
     return Scene(picture, ~kept, visible_objects(layout, objects), layout.placements, layout.wanted)
 
 

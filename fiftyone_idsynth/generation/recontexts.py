@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..cutting import grow
 from ..engine import NewSample, Task, Worker
 from ..errors import RefusedImage
 from ..media import MediaStore, read_image
@@ -25,7 +26,6 @@ from .placing import (
     Subject,
     box_of,
     cut_subject,
-    dilated,
     keep_in_place,
     place_at_random,
     surroundings_of,
@@ -185,7 +185,7 @@ class RecontextWorker(Worker):
         return Draft(job, {self.output_field: fo.Detections(detections=labels)}, params)
 
     def _scene(self, order: Order, picture: np.ndarray, found: Sequence[Found], subjects: Sequence[Subject]) -> Scene:
-        hole = np.logical_or.reduce([dilated(one.mask, self.plan.dilation) for one in found])
+        hole = np.logical_or.reduce([grow(one.mask, self.plan.dilation) for one in found])
         rng = np.random.default_rng(order.seed)
         size = self._canvas(rng, picture)
         surroundings = surroundings_of(picture, hole, size, self.plan.filling)
@@ -278,7 +278,7 @@ class ReplaceWorker(RecontextWorker):
 
     def _area(self, mask: np.ndarray) -> np.ndarray:
         """What is painted anew in the place of an object."""
-        wide = dilated(mask, self.plan.dilation)
+        wide = grow(mask, self.plan.dilation)
         return box_of(wide) if self.plan.whole_box else wide
 
     def _inherited(self, order: Order, one: Found, width: int, height: int) -> Any:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from ..errors import ParameterError
 from ..modelling import AllowPickle, Device, DType, Offline, Revision
@@ -21,13 +21,26 @@ from ..painting import (
     Steps,
     Strength,
 )
-from ..samples import dataset_of
-from ..stage import Bounds, Fraction, LabelField, Progress, Report, Run, Samples, Seed, current_run, stage
+from ..stage import (
+    Bounds,
+    Convert,
+    ExistingPath,
+    Fraction,
+    LabelField,
+    Progress,
+    Report,
+    Run,
+    Samples,
+    Seed,
+    current_run,
+    stage,
+)
+from .prompts import read_texts
 
 if TYPE_CHECKING:
     from fiftyone.core.collections import SampleCollection
 
-    from .objects import Cutting, ObjectFinder
+    from .objects import ObjectFinder
     from .recontexts import Plan, RecontextWorker
 
 SHOWN = 10
@@ -36,7 +49,8 @@ SHOWN = 10
 REPLACED_RIM = 6
 """Pixels round an object's mask that are painted anew with it, where nothing else is asked for: its edge and shadow."""
 
-_KINDS = ("Detections", "Detection", "Polylines", "Polyline", "Segmentation", "Classification")
+KINDS = ("Detections", "Detection", "Polylines", "Polyline", "Segmentation", "Classification")
+"""FiftyOne's label classes that tell where, or what, objects are."""
 
 
 @stage(label="Change the surroundings of objects", group="Generate", icon="wallpaper", unit="images")
@@ -44,10 +58,13 @@ def recontextualize(
     samples: Samples,
     *,
     replace: Literal["background", "object"] = "background",
-    prompts: tuple[str, ...] = (),
+    prompts: Annotated[tuple[str, ...], Convert(read_texts)] = (),
+    scenes: Annotated[int, Bounds(1, 10_000)] = 50,
+    written_by: Literal["words", "llm"] = "words",
+    vocabulary: Annotated[Path | None, ExistingPath()] = None,
     cutout: Literal["auto", "masks", "boxes", "remover", "segmenter"] = "auto",
     cutter: str | None = None,
-    label_field: Annotated[str | None, LabelField(_KINDS)] = None,
+    label_field: Annotated[str | None, LabelField(KINDS)] = None,
     classes: tuple[str, ...] = (),
     label: str | None = None,
     mask_threshold: Fraction = 0.5,
@@ -80,6 +97,10 @@ def recontextualize(
     loras: Loras = {},  # noqa: B006 (never changed)
     safety_checker: SafetyChecker = True,
     working_side: Annotated[int | None, Bounds(64, 8192)] = None,
+    instruction: str | None = None,
+    llm_model: str = "gpt-4o-mini",
+    llm_url: str | None = None,
+    llm_budget: Annotated[int, Bounds(1, 100_000_000)] = 100_000,
     seed: Seed = 51,
     dry_run: DryRun = False,
     device: Device = "auto",
@@ -101,16 +122,22 @@ def recontextualize(
 
     Args:
         replace ("background"): what is painted anew: the background, or the object
-        prompts (()): what the surroundings shall be, e.g. "a beach at sunset"; {subject} stands for the class of the
-            objects. What names the object may make the model paint a second one; where the object is replaced, what the
-            whole image shall show. Each image of a sample gets another prompt, as far as there are
+        prompts (()): what the surroundings shall be, e.g. "a beach at sunset": texts, or a text file with one a line;
+            {subject} stands for the class of the objects. What names the object may make the model paint a second one.
+            Where the object is replaced: what the whole image shall show. Each image of a sample gets another prompt,
+            as far as there are
+        scenes (50): number of surroundings that are made up where no prompts are given
+        written_by ("words"): what makes them up: the word list, or a language model (llm)
+        vocabulary (None): a file with words for them, in the groups setting, light and weather; added to the words
+            there are, see :mod:`fiftyone_idsynth.generation.variation`
         cutout ("auto"): what separates the objects: ``"masks"``: the masks of ``label_field``; ``"boxes"``: a SAM
             model, from the boxes of ``label_field``; ``"remover"``: a background remover, one object an image;
             ``"segmenter"``: each connected part of ``classes``; ``"auto"``: masks where there are, else boxes, and the
             remover without a label field
         cutter (None): the model that cuts out: hub id, folder or .onnx file; by default a usual one of its kind
         label_field (None): the field with the masks, boxes or classes; ``ground_truth`` if there is one
-        classes (()): only objects of these classes; for a segmenter, what it looks for: a text each, or several with |
+        classes (()): only objects of these classes; for a segmenter, what it looks for: text, text|text or
+            label=text|text
         label (None): the class of the objects in the new images; by default that of their labels
         mask_threshold (0.5): least probability of an object's pixels, for a remover or segmenter
         dilation (None): width in pixels of a rim round the masks: kept with the object, or painted with it where it is
@@ -141,34 +168,41 @@ def recontextualize(
             labels that it does not confirm are dropped
         min_iou (0.5): least overlap (intersection over union) of an inherited box and the one that the verifier finds
         variants (1): images made from each sample; a larger number later adds to the earlier ones
-        negative_prompt (""): what shall not be painted, e.g. {subject}, so that the object stays the only one
+        negative_prompt (""): what shall not be painted, e.g. people, text, or {subject}
         model ("stable-diffusion-v1-5/stable-diffusion-inpainting"): hub id, folder or .safetensors file: an inpainting
             model, or one that makes pictures from text
         working_side (None): longest side in pixels that is painted at its own size; by default 1.5 times the side that
             the model was trained at. If none is given, images smaller than 0.75 times that side are painted larger
+        instruction (None): what the language model is told, by default
+            :data:`fiftyone_idsynth.generation.scenes.INSTRUCTION`
+        llm_model ("gpt-4o-mini"): the language model, behind any OpenAI-compatible address
+        llm_url (None): that address, by default OPENAI_BASE_URL or OpenAI's
+        llm_budget (100_000): tokens that the language model may use
 
     Returns:
         a report with the number of objects wanted and placed
     """
     from ..engine import create_samples
+    from .objects import finder_for
     from .parents import find_parents, not_yet_made, plan_of, read_parents, tasks
 
     run = current_run()
     _check(run.params)
     options = Options(device, dtype, revision, offline, allow_pickle)
-    finder = _finder(samples, run.params, options)
+    finder = finder_for(samples, run.params, options)
     ids = find_parents(samples, run)
     painter = Painter(
         model, options, steps=steps, guidance=guidance, scheduler=scheduler, loras=loras,
         safety_checker=safety_checker, batch_size=batch_size,
     )  # fmt: skip
     painter.check_strength(strength)
-    texts = list(dict.fromkeys(prompts))
-    painter.check_prompts(texts)
     worker = _worker(run, painter, finder, options)
-
     plan, total = plan_of(run, painter, finder.about), len(ids) * variants
     left = not_yet_made(run, plan, total)
+    texts = list(dict.fromkeys(prompts))
+    if left and not texts:
+        texts = _surroundings(run, vocabulary, classes or ((label,) if label else ()))
+    painter.check_prompts(texts)
     size = _usual_size(samples, ids, painter, worker.plan)
     seconds = painter.announce(left, *size, strength, always=dry_run) if size else 0.0
     if dry_run:
@@ -205,81 +239,19 @@ def _check(params: Mapping[str, Any]) -> None:
         raise ParameterError("prompts", (), "say what the image shows instead, e.g. 'a fox on a road'")
 
 
-def _finder(samples: SampleCollection, params: Mapping[str, Any], options: Options) -> ObjectFinder:
-    """How objects are cut out."""
-    from ..models.regions import class_texts
-    from .objects import DEFAULT_CUTTERS, ObjectFinder
-    from .sources import mask_targets
+def _surroundings(run: Run, vocabulary: Path | None, subjects: Sequence[str]) -> list[str]:
+    """Descriptions of surroundings, where none are given."""
+    from .scenes import scenes_from_model, scenes_from_words
 
-    label_field = _label_field(samples, params["label_field"])
-    method = _method(samples, params, label_field)
-    stays = params["replace"] == "object" or params["placement"] == "same_place"
-    finder = ObjectFinder(
-        method,
-        label_field,
-        mask_targets(samples, label_field),
-        class_texts(params["classes"]) if params["classes"] else {},
-        params["label"],
-        params["cutter"] or DEFAULT_CUTTERS.get(method, ""),
-        # The revision that was asked for is one of the generator.
-        dataclasses.replace(options, revision=None),
-        params["mask_threshold"],
-        params["min_side"],
-        params["min_area"],
-        params["allow_truncated"] or stays,
-    )
-    finder.check()
-    return finder
-
-
-def _label_field(samples: SampleCollection, name: str | None) -> str | None:
-    """The field with the labels; ``ground_truth`` if none is named and some have it."""
-    import fiftyone as fo
-
-    from ..samples import require_field
-
-    if name is None:
-        return "ground_truth" if samples.has_field("ground_truth") and samples.exists("ground_truth").count() else None
-    require_field(samples, name, *(getattr(fo, kind) for kind in _KINDS))
-    return name
-
-
-def _method(samples: SampleCollection, params: Mapping[str, Any], label_field: str | None) -> Cutting:
-    """What separates the objects."""
-    import fiftyone as fo
-
-    chosen = params["cutout"]
-    kind = dataset_of(samples).get_field(label_field).document_type if label_field else None
-    located = kind not in (None, fo.Classification)
-    if chosen in ("masks", "boxes") and not located:
-        what = "masks" if chosen == "masks" else "boxes"
-        raise ParameterError(
-            "cutout", chosen,
-            f"needs the {what} of a label field: name it in label_field, or let a model find the objects "
-            "(cutout='remover', or 'segmenter' with classes)",
-        )  # fmt: skip
-    if chosen == "boxes" and kind is fo.Segmentation:
-        raise ParameterError("cutout", chosen, f"label_field={label_field!r} has masks and no boxes: use 'masks'")
-    if chosen == "auto":
-        chosen = _best_method(samples, label_field, kind) if located else "remover"
-    if chosen == "remover" and not (params["label"] or label_field):
-        raise ParameterError(
-            "label", None, "say what the objects are, e.g. 'red panda', or name a label_field with their classes"
-        )
-    if chosen == "segmenter" and not params["classes"]:
-        raise ParameterError("classes", (), "say what the segmenter shall look for, e.g. 'red panda'")
-    return cast("Cutting", chosen)
-
-
-def _best_method(samples: SampleCollection, label_field: str | None, kind: Any) -> str:
-    """Masks where any label has one, else boxes."""
-    import fiftyone as fo
-
-    if kind not in (fo.Detections, fo.Detection):
-        return "masks"
-    root = f"{label_field}.detections" if kind is fo.Detections else label_field
-    masked = samples.count(f"{root}.mask_path") or samples.count(f"{root}.mask")
-    return "masks" if masked else "boxes"
+    params = run.params
+    scenes = scenes_from_words(params["scenes"], params["seed"], vocabulary)
+    if params["written_by"] == "words":
+        return scenes
+    return scenes_from_model(
+        run, scenes, [subject.partition("=")[0].partition("|")[0].strip() for subject in subjects],
+        name=params["llm_model"], url=params["llm_url"], budget=params["llm_budget"],
+        instruction=params["instruction"],
+    )  # fmt: skip
 
 
 def _worker(run: Run, painter: Painter, finder: ObjectFinder, options: Options) -> RecontextWorker:

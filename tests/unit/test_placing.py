@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fiftyone_idsynth.cutting import grow
 from fiftyone_idsynth.errors import RefusedImage
 from fiftyone_idsynth.generation.cutouts import bounds
 from fiftyone_idsynth.generation.layout import LayoutRules, transform
@@ -12,7 +13,6 @@ from fiftyone_idsynth.generation.placing import (
     Scene,
     Subject,
     cut_subject,
-    dilated,
     keep_in_place,
     place_at_random,
     surroundings_of,
@@ -83,8 +83,8 @@ def test_the_rim_is_kept_but_does_not_belong_to_the_mask() -> None:
     picture, mask = photograph()
     scene = keep_in_place([subject(dilation=3)], canvas(90, 70))
     np.testing.assert_array_equal(mask_on_canvas(scene), mask)
-    np.testing.assert_array_equal(~scene.paint, dilated(mask, 3))
-    np.testing.assert_array_equal(scene.picture[dilated(mask, 3)], picture[dilated(mask, 3)])
+    np.testing.assert_array_equal(~scene.paint, grow(mask, 3))
+    np.testing.assert_array_equal(scene.picture[grow(mask, 3)], picture[grow(mask, 3)])
     assert scene.objects[0].box == bounds(mask)
 
 
