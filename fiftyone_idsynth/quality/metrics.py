@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import MissingExtraError, ParameterError, UsageError, suggestion
-from .rating import MEASURES, Measure
+from ..measures.rating import MEASURES, Measure
 
 GROUP = "defects"
 """Stands for all built-in measures."""

@@ -10,6 +10,17 @@ from typing import Annotated, Any, Literal
 from .. import fields
 from ..engine import Item, Worker, update_samples
 from ..errors import ParameterError, RefusedImage, suggestion
+from ..measures.rating import (
+    MEASURES,
+    OBJECT_RATIOS,
+    TASKS,
+    THRESHOLDS,
+    Measure,
+    Standard,
+    Verdict,
+    judge,
+    with_overrides,
+)
 from ..samples import Rejection, active, pages, require_samples, set_fields
 from ..stage import (
     BatchSize,
@@ -26,7 +37,6 @@ from ..stage import (
 )
 from . import metrics as registry
 from .objects import LABEL_KINDS, label_paths, object_ratio
-from .rating import MEASURES, OBJECT_RATIOS, TASKS, THRESHOLDS, Measure, Standard, Verdict, judge, with_overrides
 
 _VERSION = 1
 """Raised when a measure gives another value than before: stored values are then measured again."""
@@ -59,7 +69,7 @@ def score_quality(
 
     Built in, without a learned model: blur (motion or defocus), noise, impulse noise, JPEG artefacts, over- and
     underexposure, contrast, colour cast, borders, emptiness. The ranges, weights and thresholds are documented in
-    :mod:`fiftyone_idsynth.quality.rating`. Measures are stored: with another task or other thresholds only the
+    :mod:`fiftyone_idsynth.measures.rating`. Measures are stored: with another task or other thresholds only the
     score is worked out again. Rejected samples are left alone.
 
     Args:
@@ -146,7 +156,7 @@ class QualityWorker(Worker):
         return [self._measure(item) for item in items]
 
     def _measure(self, item: Item) -> dict[str, Any]:
-        from .defects import measure
+        from ..measures.defects import measure
 
         image = item.image
         if image is None:

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from fiftyone_idsynth.errors import EmptyViewError, FieldError, ParameterError
-from fiftyone_idsynth.quality import defects, metrics
-from fiftyone_idsynth.quality.rating import MEASURES, TASKS
+from fiftyone_idsynth.measures import defects
+from fiftyone_idsynth.measures.rating import MEASURES, TASKS
+from fiftyone_idsynth.quality import metrics
 from fiftyone_idsynth.quality.score import QualityWorker, score_quality
 
 

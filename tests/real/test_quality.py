@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 import pytest
 
+from fiftyone_idsynth.measures.defects import measure
+from fiftyone_idsynth.measures.rating import MEASURES, Standard, judge
 from fiftyone_idsynth.media import read_image
 from fiftyone_idsynth.quality import metrics
-from fiftyone_idsynth.quality.defects import measure
-from fiftyone_idsynth.quality.rating import MEASURES, Standard, judge
 
 Pixels = np.ndarray
 Degrade = Callable[[Pixels], Pixels]

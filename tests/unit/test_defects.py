@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
+from fiftyone_idsynth.measures.defects import blur, border, color_cast, emptiness, impulse_noise, measure, noise
+from fiftyone_idsynth.measures.rating import MEASURES
 from fiftyone_idsynth.media import decode_image
-from fiftyone_idsynth.quality.defects import blur, border, color_cast, emptiness, impulse_noise, measure, noise
-from fiftyone_idsynth.quality.rating import MEASURES
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 
 from fiftyone_idsynth.errors import MissingExtraError, ParameterError, RefusedImage, UsageError
-from fiftyone_idsynth.quality import metrics
-from fiftyone_idsynth.quality.objects import object_ratio
-from fiftyone_idsynth.quality.rating import (
+from fiftyone_idsynth.measures.rating import (
     MEASURES,
     OBJECT_RATIOS,
     TASKS,
@@ -19,6 +17,8 @@ from fiftyone_idsynth.quality.rating import (
     rate,
     with_overrides,
 )
+from fiftyone_idsynth.quality import metrics
+from fiftyone_idsynth.quality.objects import object_ratio
 
 FLAWLESS = {name: measure.good for name, measure in MEASURES.items()}
 STANDARD = Standard(MEASURES)
@@ -189,7 +189,7 @@ def test_the_object_ratio_follows_masks_polygons_and_segmentations(tmp_path):
 def test_the_documentation_lists_every_measure_and_threshold_as_it_is() -> None:
     from pathlib import Path
 
-    from fiftyone_idsynth.quality.rating import MEASURES, OBJECT_RATIOS, THRESHOLDS
+    from fiftyone_idsynth.measures.rating import MEASURES, OBJECT_RATIOS, THRESHOLDS
 
     text = (Path(__file__).parents[2] / "docs" / "quality.md").read_text(encoding="utf-8")
     for name, m in MEASURES.items():

@@ -45,7 +45,7 @@ def measure(pixels: np.ndarray, *, quantization: Mapping[int, Any] | None = None
         quantization (None): the quantization tables of the JPEG file it was decoded from
 
     Returns:
-        a dictionary with the names of :data:`fiftyone_idsynth.quality.rating.MEASURES`; ``None`` where an image has
+        a dictionary with the names of :data:`fiftyone_idsynth.measures.rating.MEASURES`; ``None`` where an image has
         nothing to measure, e.g. the blur of an image without edges
     """
     view = _look(pixels)
