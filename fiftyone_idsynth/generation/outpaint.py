@@ -96,6 +96,7 @@ def outpaint(
             the image's own pixels fades out, so that no seam is seen
         working_side (None): longest side in pixels that is painted at its own size; by default 1.5 times the side that
             the model was trained at. If none is given, images smaller than 0.75 times that side are painted larger
+        seed (51): of every random choice
         label_fields (None): the fields whose labels are carried over; all by default
 
     Returns:

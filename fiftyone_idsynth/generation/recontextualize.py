@@ -173,6 +173,7 @@ def recontextualize(
             model, or one that makes pictures from text
         working_side (None): longest side in pixels that is painted at its own size; by default 1.5 times the side that
             the model was trained at. If none is given, images smaller than 0.75 times that side are painted larger
+        seed (51): of every random choice
         instruction (None): what the language model is told, by default
             :data:`fiftyone_idsynth.generation.scenes.INSTRUCTION`
         llm_model ("gpt-4o-mini"): the language model, behind any OpenAI-compatible address
