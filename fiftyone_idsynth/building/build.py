@@ -96,7 +96,9 @@ def build(
     topic = topic or name
     folder = (path or Path(slug(name))).expanduser().absolute()
     file = (recipe or folder.parent / f"{slug(name)}.yaml").expanduser().absolute()
-    models = {"generator": generator, "detector": detector, "captioner": captioner, "tagger": tagger, "matcher": matcher}
+    models = {
+        "generator": generator, "detector": detector, "captioner": captioner, "tagger": tagger, "matcher": matcher,
+    }  # fmt: skip
     llm = {"llm_model": llm_model, "llm_url": llm_url}
     wish = Wish(
         topic, task, classes or (topic,), count, generated, sources, licenses, languages, variants,

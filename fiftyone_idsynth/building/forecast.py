@@ -9,7 +9,8 @@ from ..stage import stages
 from .steps import PlannedStep
 
 ROLES = {
-    "generate": "Generator", "tag": "Tagger", "caption": "Captioner", "detect": "Finder", "segment": "Segmenter", "filter_irrelevant": "Matcher",
+    "generate": "Generator",
+    "tag": "Tagger", "caption": "Captioner", "detect": "Finder", "segment": "Segmenter", "filter_irrelevant": "Matcher",
 }  # fmt: skip
 """Stage with a model -> its role; see :mod:`fiftyone_idsynth.models.roles`."""
 
@@ -17,10 +18,12 @@ ROLES = {
 SECONDS = {
     "collect": 0.2, "score_quality": 0.01, "deduplicate": 0.005, "split": 0.001, "export": 0.02,
     "tag": 1.1, "caption": 1.9, "detect": 0.8, "segment": 0.8, "filter_irrelevant": 0.1,
+    "generate": 260,
 }  # fmt: skip
 """Seconds per image on two processors. Those of stages with a model were measured with models of the default's size
-(``benchmarks/annotate.py``), others come from the README's figures; that of collect is what politeness allows where a
-source's images come from one or two hosts."""
+(``benchmarks/annotate.py``; that of generate is 30 times a step of a UNet of the size of SD 1.5 in bfloat16, and the
+decoding), others come from the README's figures; that of collect is what politeness allows where a source's images come
+from one or two hosts."""
 
 
 def forecast(dataset: Any, steps: Sequence[PlannedStep]) -> dict[str, Any]:

@@ -129,6 +129,23 @@ def test_a_person_s_review_comes_before_split_and_export(web: ShapesWeb, name: s
     assert (tmp_path / "out").exists()
 
 
+def test_generated_images_join_the_training_split_only(web: ShapesWeb, name: str, tmp_path: Path) -> None:
+    options = {"generate.steps": "12", "generate.templates": "a large {subject} on {place}|a small {subject} on {place}"}
+    given = wishes(web, tmp_path, filter="none", options=options, generated=6, generator=str(MODELS / "sd"))
+    plan = ids.build(name, task="detection", dry_run=True, **given)
+    assert plan.outputs["models"]["generate"] == str(MODELS / "sd")
+    report = ids.build(name, task="detection", **given)
+    assert report.created == FIT + INTRUDERS + 6
+    dataset = fo.load_dataset(name)
+    made = dataset.match_tags("synthetic")
+    assert len(made) == 6
+    assert all({"train", "red-circle"} <= set(tags) for tags in made.values("tags"))
+    assert set(made.values("source.kind")) == {"generated"}
+    assert made.exists("detections.detections").count() >= 4
+    assert len(dataset.match_tags(["val", "test"])) > 0
+    assert ids.build(name, task="detection", **given).created == 0
+
+
 @pytest.mark.parametrize("task", ["classification", "generation", "segmentation"])
 def test_other_tasks(web: ShapesWeb, name: str, tmp_path: Path, task: str) -> None:
     report = ids.build(name, task=task, filter="none", trigger_word="zkx", **wishes(web, tmp_path))
