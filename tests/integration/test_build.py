@@ -130,7 +130,8 @@ def test_a_person_s_review_comes_before_split_and_export(web: ShapesWeb, name: s
 
 
 def test_generated_images_join_the_training_split_only(web: ShapesWeb, name: str, tmp_path: Path) -> None:
-    options = {"generate.steps": "12", "generate.templates": "a large {subject} on {place}|a small {subject} on {place}"}
+    templates = "a large {subject} on {place}|a small {subject} on {place}"
+    options = {"generate.steps": "12", "generate.templates": templates}
     given = wishes(web, tmp_path, filter="none", options=options, generated=6, generator=str(MODELS / "sd"))
     plan = ids.build(name, task="detection", dry_run=True, **given)
     assert plan.outputs["models"]["generate"] == str(MODELS / "sd")
