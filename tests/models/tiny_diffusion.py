@@ -272,7 +272,7 @@ def flux(folder: Path) -> Path:
 
     transformer = FluxTransformer2DModel(
         patch_size=1, in_channels=4, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2,
-        joint_attention_dim=TEXT, pooled_projection_dim=TEXT, axes_dims_rope=[4, 4, 8],
+        joint_attention_dim=TEXT, pooled_projection_dim=TEXT, axes_dims_rope=[4, 4, 8], guidance_embeds=True,
     )  # fmt: skip
     FluxPipeline(
         transformer=transformer, vae=vae(latents=1, shift_factor=0.0, scaling_factor=1.5), **texts(),
@@ -302,11 +302,13 @@ def controlnet(folder: Path, **more: Any) -> Path:
     from diffusers import ControlNetModel
 
     control = ControlNetModel.from_unet(unet(**more), load_weights_from_unet=False)
-    with torch.no_grad():
-        # A ControlNet starts with zeros in the layers that lead out of it, and changes nothing until it is trained.
-        for block in (*control.controlnet_down_blocks, control.controlnet_mid_block):
-            torch.nn.init.normal_(block.weight, std=0.5)
-        torch.nn.init.normal_(control.controlnet_cond_embedding.conv_out.weight, std=0.5)
+    # A ControlNet starts with zeros in the layers that lead out of it, and changes nothing until it is trained.
+    for block in (*control.controlnet_down_blocks, control.controlnet_mid_block):
+        torch.nn.init.normal_(block.weight, std=0.5)
+    for layer in control.controlnet_cond_embedding.modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(layer.weight)
+            torch.nn.init.zeros_(layer.bias)
     control.save_pretrained(folder)
     return folder
 

@@ -276,4 +276,4 @@ def _beyond(tokenizer: Any, prompt: str) -> str:
     tokens = tokenizer.tokenize(prompt)
     if not 0 < limit < 100_000 or len(tokens) <= limit:
         return ""
-    return str(tokenizer.convert_tokens_to_string(tokens[limit:])).strip()
+    return str(tokenizer.decode(tokenizer.convert_tokens_to_ids(tokens[limit:]))).strip()

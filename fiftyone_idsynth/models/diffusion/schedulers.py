@@ -38,7 +38,9 @@ def make_scheduler(name: str, original: Any) -> Any:
 
     if name == "default":
         return type(original).from_config(original.config)
-    return getattr(diffusers, SCHEDULERS[name]).from_config(original.config)
+    # As Stable Diffusion sets it: the first steps of PNDM would be Runge-Kutta steps, of four evaluations each.
+    more = {"skip_prk_steps": True} if name == "pndm" else {}
+    return getattr(diffusers, SCHEDULERS[name]).from_config(original.config, **more)
 
 
 def check_scheduler(name: str, pipeline: Any, original: Any, about: str) -> None:
