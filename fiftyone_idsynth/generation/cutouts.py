@@ -130,33 +130,6 @@ def bounds(mask: np.ndarray) -> tuple[int, int, int, int] | None:
     return (x, y, w, h) if w else None
 
 
-def relative_box(box: tuple[int, int, int, int], width: int, height: int) -> list[float]:
-    """A box in whole pixels as FiftyOne stores it: ``[x, y, width, height]`` relative to the image, 0 to 1.
-
-    FiftyOne cuts ``x * width`` off to whole pixels when it draws a mask, so ``59 / 320``, which comes back as
-    58.999..., would move it by a pixel. The numbers returned come back whole.
-
-    Args:
-        box: ``(x, y, width, height)`` in pixels
-        width: of the image in pixels
-        height: of the image in pixels
-    """
-    x, y, w, h = box
-    left, across = _relative_side(x, w, width)
-    top, down = _relative_side(y, h, height)
-    return [left, top, across, down]
-
-
-def _relative_side(start: int, length: int, size: int) -> tuple[float, float]:
-    low = start / size
-    while int(size * low) < start:
-        low = float(np.nextafter(low, 1))
-    side = (start + length) / size - low
-    while int(size * (low + side)) < start + length:
-        side = float(np.nextafter(side, 1))
-    return low, side
-
-
 def convexity(mask: np.ndarray) -> float:
     """How convex a mask is: its largest part's outlined area / the area of that part's convex hull, 0 to 1.
 

@@ -16,7 +16,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from .cutouts import bounds, relative_box
+from ..carrying import relative_box
+from .cutouts import bounds
 
 TRIES = 40
 """How often a place is sought for one object before the image gets along without it."""

@@ -13,9 +13,9 @@ import numpy as np
 from ..cutting import Tidy, cut_out, parts
 from ..errors import ParameterError, RefusedImage
 from ..models.options import Options
+from ..parents import Parent
 from ..samples import dataset_of
 from .cutouts import bounds
-from .parents import Parent
 from .recontextualize import KINDS
 from .sources import IGNORED_INDICES, class_names, instance_mask, mask_targets
 

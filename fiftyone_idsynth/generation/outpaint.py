@@ -28,7 +28,7 @@ from .prompts import read_texts
 if TYPE_CHECKING:
     from fiftyone.core.collections import SampleCollection
 
-    from .parents import Parent
+    from ..parents import Parent
 
 SHOWN = 10
 """How many prompts a dry run shows."""
@@ -104,8 +104,8 @@ def outpaint(
     """
     from ..engine import create_samples
     from ..media import media_store
+    from ..parents import find_parents, not_yet_made, plan_of, read_parents, sizes_of, tasks
     from .outpaintings import OutpaintWorker
-    from .parents import find_parents, not_yet_made, plan_of, read_parents, sizes_of, tasks
     from .repainting import working_size
     from .widening import SIDES, Widening, parse_extent
 
@@ -162,8 +162,8 @@ def _label_fields(samples: SampleCollection, names: tuple[str, ...] | None) -> t
     """The fields whose labels are carried over."""
     import fiftyone as fo
 
+    from ..carrying import KINDS, label_fields
     from ..samples import require_field
-    from .carrying import KINDS, label_fields
 
     if names is None:
         return label_fields(dataset_of(samples))

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..carrying import Move, carried
 from ..engine import NewSample, Task, Worker
 from ..errors import RefusedImage
 from ..media import MAX_PIXELS, MediaStore, read_image
 from ..painting import Painter
+from ..parents import Order, made_from
 from ..stage import current_run
-from .carrying import Move, carried
-from .parents import Order, made_from
 from .repainting import Job, repaint, working_size
 from .widening import Continuation, Margins, Widening, area_to_paint, joined, widened
 

@@ -8,18 +8,18 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..carrying import Move, carried, relative_box
 from ..cutting import grow
 from ..engine import NewSample, Task, Worker
 from ..errors import RefusedImage
 from ..media import MediaStore, read_image
 from ..painting import Painter
+from ..parents import Order, made_from
 from ..stage import current_run
 from .canvases import Canvas, draw_canvas
-from .carrying import Move, carried
-from .cutouts import bounds, relative_box
+from .cutouts import bounds
 from .layout import LayoutRules
 from .objects import Found, ObjectFinder
-from .parents import Order, made_from
 from .placing import (
     Filling,
     Scene,

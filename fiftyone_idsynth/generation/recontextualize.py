@@ -184,8 +184,8 @@ def recontextualize(
         a report with the number of objects wanted and placed
     """
     from ..engine import create_samples
+    from ..parents import find_parents, not_yet_made, plan_of, read_parents, tasks
     from .objects import finder_for
-    from .parents import find_parents, not_yet_made, plan_of, read_parents, tasks
 
     run = current_run()
     _check(run.params)
@@ -196,7 +196,7 @@ def recontextualize(
         model, options, steps=steps, guidance=guidance, scheduler=scheduler, loras=loras,
         safety_checker=safety_checker, batch_size=batch_size,
     )  # fmt: skip
-    painter.check_strength(strength)
+    check_painter(painter, strength)
     worker = _worker(run, painter, finder, options)
     plan, total = plan_of(run, painter, finder.about), len(ids) * variants
     left = not_yet_made(run, plan, total)
@@ -292,7 +292,7 @@ def _worker(run: Run, painter: Painter, finder: ObjectFinder, options: Options) 
 
 def _usual_size(samples: SampleCollection, ids: Sequence[str], painter: Painter, plan: Plan) -> tuple[int, int] | None:
     """The size in pixels that most pictures are painted at; None if no image can be read."""
-    from .parents import sizes_of
+    from ..parents import sizes_of
     from .repainting import working_size
 
     sizes = [canvas.middle for canvas in plan.canvases] or sizes_of(samples, ids)

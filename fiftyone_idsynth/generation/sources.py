@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from ..carrying import relative_box
 from ..engine import Item, Worker, process
 from ..errors import RefusedImage
 from ..fields import SPLITS
@@ -329,8 +330,6 @@ def instance_mask(label: Any, width: int, height: int) -> np.ndarray:
     """The mask of a ``fo.Detection`` or a filled ``fo.Polyline`` in its whole image. Bool array, height x width."""
     import fiftyone as fo
 
-    from . import cutouts
-
     if isinstance(label, fo.Polyline):
         if not (label.filled or label.closed) or not label.points:
             raise RefusedImage("open_polyline", str(label.id))
@@ -342,7 +341,7 @@ def instance_mask(label: Any, width: int, height: int) -> np.ndarray:
         left, top, right, bottom = (round(v) for v in (x, y, x + w, y + h))
         if right <= left or bottom <= top:
             raise RefusedImage("empty_mask", str(label.id))
-        box = cutouts.relative_box((left, top, right - left, bottom - top), width, height)
+        box = relative_box((left, top, right - left, bottom - top), width, height)
         label = fo.Detection(label=label.label, bounding_box=box, mask=label.mask, mask_path=label.mask_path)
     try:
         rendered = label.to_segmentation(frame_size=(width, height), target=255).mask

@@ -355,7 +355,7 @@ def test_killed_and_resumed_it_makes_what_it_would_have_made(scenes: Any, model:
         import os, signal
         import fiftyone as fo
         from fiftyone_idsynth import engine
-        from fiftyone_idsynth.generation import parents
+        from fiftyone_idsynth import parents
         from fiftyone_idsynth.generation.recontextualize import recontextualize
 
         synthetic, calls = parents.synthetic, []

@@ -10,8 +10,8 @@ import fiftyone as fo
 import numpy as np
 import pytest
 
+from fiftyone_idsynth.carrying import Move, carried
 from fiftyone_idsynth.errors import RefusedImage
-from fiftyone_idsynth.generation.carrying import Move, carried
 from fiftyone_idsynth.media import MediaStore, read_image
 
 MOVE = Move((60, 40), (100, 50), (30, 10))

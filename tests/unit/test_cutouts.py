@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from fiftyone_idsynth.carrying import relative_box
 from fiftyone_idsynth.errors import RefusedImage
 from fiftyone_idsynth.generation import cutouts
 
@@ -66,7 +67,7 @@ def test_relative_boxes_come_back_whole() -> None:
         size = int(rng.integers(16, 6000))
         start = int(rng.integers(0, size))
         length = int(rng.integers(1, size - start + 1))
-        x, _, w, _ = cutouts.relative_box((start, 0, length, 1), size, 1)
+        x, _, w, _ = relative_box((start, 0, length, 1), size, 1)
         assert int(size * x) == start == round(size * x)
         assert int(size * (x + w)) == start + length == round(size * (x + w))
         assert x + w <= 1

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import RefusedImage
-from .cutouts import relative_box
+from .errors import RefusedImage
 
 if TYPE_CHECKING:
     import fiftyone as fo
 
-    from ..media import MediaStore
+    from .media import MediaStore
 
 KINDS = (
     "Classification", "Classifications", "Detection", "Detections", "Polyline", "Polylines", "Keypoint", "Keypoints",
@@ -123,3 +122,30 @@ def _move_map(label: Any, name: str, move: Move, store: MediaStore) -> None:
         label[f"{name}_path"], label[name] = store.write_image(moved, ".png"), None
     else:  # kept where it was: in the database, or a map of numbers, which no image file holds exactly
         label[f"{name}_path"], label[name] = None, moved
+
+
+def relative_box(box: tuple[int, int, int, int], width: int, height: int) -> list[float]:
+    """A box in whole pixels as FiftyOne stores it: ``[x, y, width, height]`` relative to the image, 0 to 1.
+
+    FiftyOne cuts ``x * width`` off to whole pixels when it draws a mask, so ``59 / 320``, which comes back as
+    58.999..., would move it by a pixel. The numbers returned come back whole.
+
+    Args:
+        box: ``(x, y, width, height)`` in pixels
+        width: of the image in pixels
+        height: of the image in pixels
+    """
+    x, y, w, h = box
+    left, across = _relative_side(x, w, width)
+    top, down = _relative_side(y, h, height)
+    return [left, top, across, down]
+
+
+def _relative_side(start: int, length: int, size: int) -> tuple[float, float]:
+    low = start / size
+    while int(size * low) < start:
+        low = float(np.nextafter(low, 1))
+    side = (start + length) / size - low
+    while int(size * (low + side)) < start + length:
+        side = float(np.nextafter(side, 1))
+    return low, side

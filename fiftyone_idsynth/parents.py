@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..authorship import checksum, written_by_people
-from ..engine import Task
-from ..engine.worker import NewSample
-from ..errors import EmptyViewError
-from ..painting import Painter, picture_seed, synthetic
-from ..samples import active, dataset_of, pages
-from ..stage import EXECUTION_PARAMETERS, Run, fingerprint
+from .authorship import checksum, written_by_people
+from .engine import Task
+from .engine.worker import NewSample
+from .errors import EmptyViewError
+from .painting import Painter, picture_seed, synthetic
+from .samples import active, dataset_of, pages
+from .stage import EXECUTION_PARAMETERS, Run, fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fiftyone.core.collections import SampleCollection
 
-    from ..media import MediaStore
+    from .media import MediaStore
 
 _ORIENTATION = 0x0112
 """EXIF tag; from 5 on the picture lies on its side."""
@@ -110,7 +110,7 @@ def plan_of(run: Run, painter: Painter, *also: Any) -> str:
     """
     never = {
         *EXECUTION_PARAMETERS, "variants", "dry_run", "model", "revision", "device", "dtype", "offline",
-        "allow_pickle", "seed", "llm_url", "llm_budget",
+        "allow_pickle", "seed", "llm_url", "llm_budget", "reject_originals",
     }  # fmt: skip
     params = {name: value for name, value in run.params.items() if name not in never}
     return fingerprint(run.stage.name, run.stage.version, run.seed, params, painter.key, also)
@@ -141,19 +141,21 @@ def tasks(
         prompts: what the pictures of a sample may show; they get different ones as far as there are
         run: the run
     """
-    from ..engine import file_stamp
-
     for parent in parents:
-        stamp = fingerprint(
-            file_stamp(parent.filepath), {path: checksum(value) for path, value in parent.values.items()}
-        )
         texts = prompts(parent)
         order = np.random.default_rng(picture_seed(run.seed or 0, parent.id)).permutation(len(texts))
-        for variant in range(variants):
+        for variant, key in enumerate(keys_of(run, plan, parent, variants)):
             prompt = texts[int(order[variant % len(order)])] if len(order) else ""
             seed = picture_seed(run.seed or 0, parent.id, variant)
-            key = f"{run.stage.name}-{plan}-{parent.id}-{stamp}-{variant}"
             yield Task((key,), Order(parent, variant, prompt, seed))
+
+
+def keys_of(run: Run, plan: str, parent: Parent, variants: int) -> list[str]:
+    """The keys of the pictures of a sample: others where its file or the values that are needed have changed."""
+    from .engine import file_stamp
+
+    stamp = fingerprint(file_stamp(parent.filepath), {path: checksum(value) for path, value in parent.values.items()})
+    return [f"{run.stage.name}-{plan}-{parent.id}-{stamp}-{variant}" for variant in range(variants)]
 
 
 def sizes_of(samples: SampleCollection, ids: Sequence[str], most: int = 32) -> list[tuple[int, int]]:
@@ -177,7 +179,7 @@ def sizes_of(samples: SampleCollection, ids: Sequence[str], most: int = 32) -> l
 
 def made_from(
     order: Order, key: str, pixels: np.ndarray, store: MediaStore, lineage: Mapping[str, Any],
-    fields: Mapping[str, Any],
+    fields: Mapping[str, Any], kind: str = "generated",
 ) -> NewSample:  # fmt: skip
     """Writes a picture, and makes the sample of it.
 
@@ -188,6 +190,7 @@ def made_from(
         store: where it is written, as PNG, so that kept pixels stay as they are
         lineage: seed and params
         fields: field -> value
+        kind ("generated"): ``"generated"`` or ``"enhanced"``
     """
     import os
 
@@ -202,5 +205,6 @@ def made_from(
         num_channels=3,
     )  # fmt: skip
     return synthetic(
-        key, path, lineage, parents=[order.parent.id], tags=order.parent.tags, fields={**fields, "metadata": metadata}
-    )
+        key, path, lineage, parents=[order.parent.id], tags=order.parent.tags,
+        fields={**fields, "metadata": metadata}, kind=kind,
+    )  # fmt: skip
