@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -22,13 +23,14 @@ from ..painting import (
     Strength,
 )
 from ..samples import dataset_of
-from ..stage import Bounds, Convert, LabelField, Progress, Report, Samples, Seed, current_run, stage
+from ..stage import Bounds, Convert, LabelField, Progress, Report, Run, Samples, Seed, current_run, stage
 from .prompts import read_texts
 
 if TYPE_CHECKING:
     from fiftyone.core.collections import SampleCollection
 
     from ..parents import Parent
+    from .widening import Widening
 
 SHOWN = 10
 """How many prompts a dry run shows."""
@@ -42,6 +44,7 @@ def outpaint(
     right: str = "0",
     top: str = "0",
     bottom: str = "0",
+    object_ratio: Annotated[float | None, Bounds(0.001, 0.99)] = None,
     prompts: Annotated[tuple[str, ...], Convert(read_texts)] = (),
     prompt_field: str | None = None,
     negative_prompt: NegativePrompt = "",
@@ -82,6 +85,8 @@ def outpaint(
         right ("0"): the same on the right
         top ("0"): the same at the top: pixels, or a share of the height
         bottom ("0"): the same at the bottom
+        object_ratio (None): instead of these: widen all sides until the objects cover this share of the image, as
+            ``score_quality`` measured it (``quality.object_ratio``); images where they cover less are left out
         prompts (()): what the whole image shall show: texts, or a text file with one a line; each image of a sample
             gets another one, as far as there are
         prompt_field (None): a field with the text for each image, e.g. caption, instead of ``prompts``
@@ -105,22 +110,23 @@ def outpaint(
     from ..engine import create_samples
     from ..media import media_store
     from ..parents import find_parents, not_yet_made, plan_of, read_parents, sizes_of, tasks
-    from .outpaintings import OutpaintWorker
-    from .repainting import working_size
+    from .outpaintings import RATIO_FIELD, OutpaintWorker
+    from .repainting import check_painter, working_size
     from .widening import SIDES, Widening, parse_extent
 
     run = current_run()
     widening = Widening(*(parse_extent(run.params[side], side) for side in SIDES))
-    if not widening:
-        raise ParameterError("left", left, "widen at least one side: left, right, top or bottom, e.g. by 25% or 128")
+    _check_extent(samples, widening, object_ratio)
     carried = _label_fields(samples, label_fields)
     _check_prompt_field(samples, prompt_field, prompts)
     ids = find_parents(samples, run)
+    shares = _shares(samples, run, ids, object_ratio)
+    ids = list(shares)
     painter = Painter(
         model, Options(device, dtype, revision, offline, allow_pickle), steps=steps, guidance=guidance,
         scheduler=scheduler, loras=loras, safety_checker=safety_checker, batch_size=batch_size,
     )  # fmt: skip
-    painter.check_strength(strength)
+    check_painter(painter, strength)
     texts = list(dict.fromkeys(prompts))
     if prompt_field:
         texts = sorted({text for text in dataset_of(samples).select(ids).values(prompt_field) if text})
@@ -130,7 +136,9 @@ def outpaint(
 
     plan, total = plan_of(run, painter), len(ids) * variants
     left_to_make = not_yet_made(run, plan, total)
-    sizes = [widening.margins(*size).size(*size) for size in sizes_of(samples, ids)]
+    sizes = [
+        _new_size(size, widening, statistics.median(shares.values()), object_ratio) for size in sizes_of(samples, ids)
+    ]
     seconds = 0.0
     if sizes and left_to_make:
         usual = working_size(painter, *sorted(sizes, key=math.prod)[len(sizes) // 2], working_side)
@@ -144,9 +152,10 @@ def outpaint(
     painter.record()
     worker = OutpaintWorker(
         painter, media_store(run.dataset), widening, continuation=continuation, overlap=overlap, feather=feather,
-        strength=strength, negative=negative_prompt, longest=working_side, label_fields=carried,
+        strength=strength, negative=negative_prompt, longest=working_side, label_fields=carried, ratio=object_ratio,
     )  # fmt: skip
-    parents = read_parents(samples, ids, [*carried, *([prompt_field] if prompt_field else [])])
+    more = [*([prompt_field] if prompt_field else []), *([RATIO_FIELD] if object_ratio else [])]
+    parents = read_parents(samples, ids, [*carried, *more])
 
     def prompts_for(parent: Parent) -> list[str]:
         own = parent.values.get(prompt_field or "")
@@ -156,6 +165,45 @@ def outpaint(
         run.dataset, tasks(parents, plan, variants, prompts_for, run), worker, total=total, batch_size=batch_size
     )
     return run.report(shown)
+
+
+def _check_extent(samples: SampleCollection, widening: Widening, ratio: float | None) -> None:
+    """Refuses to widen nothing, or in two ways at once."""
+    from .outpaintings import RATIO_FIELD
+
+    if ratio is None and not widening:
+        raise ParameterError(
+            "left", "0", "widen at least one side: left, right, top or bottom, e.g. by 25% or 128; or give object_ratio"
+        )
+    if ratio is not None and widening:
+        raise ParameterError("object_ratio", ratio, "says how far to widen: leave left, right, top and bottom out")
+    if ratio is not None and not samples.has_field(RATIO_FIELD):
+        raise ParameterError(
+            "object_ratio", ratio, f"needs {RATIO_FIELD}: run score_quality with the label_field of the objects first"
+        )
+
+
+def _shares(samples: SampleCollection, run: Run, ids: list[str], ratio: float | None) -> dict[str, float]:
+    """The samples that are widened, with the share that their objects cover, where that matters."""
+    from .outpaintings import RATIO_FIELD
+
+    if ratio is None:
+        return dict.fromkeys(ids, 1.0)
+    measured = dataset_of(samples).select(ids, ordered=True).values(RATIO_FIELD)
+    shares = {sample_id: share for sample_id, share in zip(ids, measured, strict=True) if share and share > ratio}
+    if len(shares) < len(ids):
+        run.note(f"{len(ids) - len(shares)} images were left out: their objects cover no more than {ratio:g} of them")
+    if not shares:
+        raise ParameterError("object_ratio", ratio, "the objects cover no more than this of any image: take less")
+    return shares
+
+
+def _new_size(size: tuple[int, int], widening: Widening, share: float, ratio: float | None) -> tuple[int, int]:
+    """The size of a widened picture."""
+    from .widening import margins_for_ratio
+
+    margins = widening.margins(*size) if ratio is None else margins_for_ratio(*size, share, ratio)
+    return margins.size(*size)
 
 
 def _label_fields(samples: SampleCollection, names: tuple[str, ...] | None) -> tuple[str, ...]:

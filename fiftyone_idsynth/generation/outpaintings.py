@@ -14,7 +14,10 @@ from ..painting import Painter
 from ..parents import Order, made_from
 from ..stage import current_run
 from .repainting import Job, repaint, working_size
-from .widening import Continuation, Margins, Widening, area_to_paint, joined, widened
+from .widening import Continuation, Margins, Widening, area_to_paint, joined, margins_for_ratio, widened
+
+RATIO_FIELD = "quality.object_ratio"
+"""The share of an image that its objects cover, as ``score_quality`` measures it."""
 
 
 class OutpaintWorker(Worker):
@@ -31,6 +34,7 @@ class OutpaintWorker(Worker):
         negative: what the pictures shall not show
         longest: see :func:`~fiftyone_idsynth.generation.repainting.working_size`
         label_fields: the fields whose labels are carried over
+        ratio: the share of the picture that objects are to cover, instead of how far it is widened
     """
 
     decode = None
@@ -49,11 +53,13 @@ class OutpaintWorker(Worker):
         negative: str = "",
         longest: int | None = None,
         label_fields: Sequence[str] = (),
+        ratio: float | None = None,
     ):
         self.painter, self.store, self.widening = painter, store, widening
         self.continuation, self.overlap, self.feather = continuation, overlap, feather
         self.strength, self.negative, self.longest = strength, negative, longest
         self.label_fields = tuple(label_fields)
+        self.ratio = ratio
 
     def setup(self) -> None:
         """Loads the model."""
@@ -81,7 +87,7 @@ class OutpaintWorker(Worker):
     def _prepare(self, order: Order) -> tuple[np.ndarray, Margins, Job]:
         picture = read_image(order.parent.filepath).pixels
         height, width = picture.shape[:2]
-        margins = self.widening.margins(width, height)
+        margins = self._margins(order, width, height)
         new_width, new_height = margins.size(width, height)
         if new_width * new_height > MAX_PIXELS:
             raise RefusedImage("too_many_pixels", f"{new_width} x {new_height}: widen less")
@@ -92,6 +98,11 @@ class OutpaintWorker(Worker):
             order.prompt, order.seed, self.negative,
         )  # fmt: skip
         return picture, margins, job
+
+    def _margins(self, order: Order, width: int, height: int) -> Margins:
+        if self.ratio is None:
+            return self.widening.margins(width, height)
+        return margins_for_ratio(width, height, order.parent.values[RATIO_FIELD], self.ratio)
 
     def _sample(self, task: Task, picture: np.ndarray, margins: Margins, job: Job, pixels: np.ndarray) -> NewSample:
         from ..models.roles import Wanted

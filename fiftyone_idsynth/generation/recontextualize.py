@@ -186,6 +186,7 @@ def recontextualize(
     from ..engine import create_samples
     from ..parents import find_parents, not_yet_made, plan_of, read_parents, tasks
     from .objects import finder_for
+    from .repainting import check_painter
 
     run = current_run()
     _check(run.params)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import RefusedImage
+from ..errors import ParameterError, RefusedImage
 
 if TYPE_CHECKING:
     from ..painting import Painter
@@ -53,6 +53,22 @@ class WorkingSize:
     scaled: tuple[int, int]
     width: int
     height: int
+
+
+def check_painter(painter: Painter, strength: float) -> None:
+    """Refuses a model that cannot paint in a mask, and a strength at which it would do nothing.
+
+    Raises:
+        ParameterError: it cannot
+    """
+    generator = painter.generator
+    if "inpaint" not in generator.kinds:
+        raise ParameterError(
+            "model", generator.name,
+            "cannot paint in a mask: name an inpainting model, e.g. stable-diffusion-v1-5/stable-diffusion-inpainting, "
+            "or another Stable Diffusion or SDXL",
+        )  # fmt: skip
+    painter.check_strength(strength)
 
 
 def working_size(painter: Painter, width: int, height: int, longest: int | None = None) -> WorkingSize:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Literal
@@ -92,6 +93,20 @@ class Margins:
     def inside(self, width: int, height: int) -> tuple[slice, slice]:
         """Rows and columns of the old picture, of the given size, in the new one."""
         return slice(self.top, self.top + height), slice(self.left, self.left + width)
+
+
+def margins_for_ratio(width: int, height: int, share: float, ratio: float) -> Margins:
+    """What is added on all sides, in proportion to them, so that objects cover a smaller share of a picture.
+
+    Args:
+        width: of the picture in pixels
+        height: of the picture in pixels
+        share: the share of it that they cover now
+        ratio: the share that they are to cover, smaller than that
+    """
+    grown = math.sqrt(share / ratio)
+    across, down = round(width * (grown - 1)), round(height * (grown - 1))
+    return Margins(across // 2, across - across // 2, down // 2, down - down // 2)
 
 
 def widened(picture: np.ndarray, margins: Margins, continuation: Continuation) -> np.ndarray:

@@ -150,6 +150,28 @@ def test_images_larger_than_the_model_paints_keep_their_pixels(dataset: Any, mod
     assert any("painted at 96 pixels" in note for note in report.notes)
 
 
+def test_objects_cover_the_share_that_is_asked_for(scenes: Any, model: str) -> None:
+    import fiftyone_idsynth as ids
+
+    nothing = {"right": "0", "top": "0"}
+    with pytest.raises(ParameterError, match="run score_quality with the label_field"):
+        outpaint(scenes, model, object_ratio=0.1, **nothing)
+    ids.score_quality(scenes, label_field="ground_truth", progress=False)
+    before = dict(zip(*scenes.values(["id", "quality.object_ratio"]), strict=True))
+    report = outpaint(scenes, model, object_ratio=0.1, **nothing)
+    assert report.created == sum(share > 0.1 for share in before.values()) > 0
+    for sample in made(scenes):
+        width, height = sample.metadata.width, sample.metadata.height
+        (label,) = sample.ground_truth.detections
+        mask = label.to_segmentation(frame_size=(width, height), target=255).mask > 0
+        assert mask.mean() == pytest.approx(0.1, abs=0.01)
+        assert abs(width - height) <= 1
+    with pytest.raises(ParameterError, match="no more than this of any image"):
+        outpaint(scenes, model, object_ratio=0.9, **nothing)
+    with pytest.raises(ParameterError, match="leave left, right, top and bottom out"):
+        outpaint(scenes, model, object_ratio=0.1)
+
+
 def test_the_prompt_may_come_from_a_field(scenes: Any, model: str) -> None:
     outpaint(scenes, model, prompt_field="caption")
     for sample in made(scenes):

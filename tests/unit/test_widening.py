@@ -16,6 +16,7 @@ from fiftyone_idsynth.generation.widening import (
     Widening,
     area_to_paint,
     joined,
+    margins_for_ratio,
     parse_extent,
     widened,
 )
@@ -72,6 +73,12 @@ def test_shares_are_of_the_width_at_the_sides_and_of_the_height_above_and_below(
     widening = Widening(*(parse_extent(text, "") for text in ("50%", "10", "50%", "0")))
     assert widening.margins(200, 100) == Margins(100, 10, 50, 0)
     assert widening.margins(200, 100).size(200, 100) == (310, 150)
+
+
+def test_all_sides_grow_in_proportion_until_objects_cover_the_share() -> None:
+    margins = margins_for_ratio(200, 101, 0.36, 0.09)
+    assert margins.size(200, 101) == (400, 202)
+    assert (margins.left, margins.right, margins.top, margins.bottom) == (100, 100, 50, 51)
 
 
 @pytest.mark.parametrize("continuation", ["reflect", "replicate"])
