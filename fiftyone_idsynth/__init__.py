@@ -37,6 +37,10 @@ if TYPE_CHECKING:
     from .curation.splits import split as split
     from .exporting.export import export as export
     from .generation.compose import compose as compose
+    from .generation.generate import generate as generate
+    from .generation.outpaint import outpaint as outpaint
+    from .generation.recontextualize import recontextualize as recontextualize
+    from .generation.train_lora import train_lora as train_lora
     from .quality.score import score_quality as score_quality
     from .recipe import run_recipe as run_recipe
     from .stage import stages as stages

@@ -1,4 +1,4 @@
 """Make new images."""
 
-STAGES = ("compose",)
+STAGES = ("compose", "generate", "train_lora", "recontextualize", "outpaint")
 """The modules that hold stages."""
