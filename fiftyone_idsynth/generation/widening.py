@@ -46,6 +46,8 @@ def parse_extent(value: str, parameter: str) -> Extent:
     if not found:
         raise ParameterError(parameter, value, "give pixels, e.g. 128, or a share of the side, e.g. 25%")
     extent = Extent(float(found[1]), found[2] == "%")
+    if not extent.relative and 0 < extent.amount < 1:
+        raise ParameterError(parameter, value, f"is less than a pixel: write {100 * extent.amount:g}% for a share")
     if extent.amount > (400 if extent.relative else 8192):
         raise ParameterError(parameter, value, "widen by at most 8192 pixels or 400%")
     return extent

@@ -69,6 +69,11 @@ def test_extents_that_say_nothing_are_refused(text: str) -> None:
         parse_extent(text, "top")
 
 
+def test_a_share_without_its_sign_is_not_taken_for_pixels() -> None:
+    with pytest.raises(ParameterError, match="write 25% for a share"):
+        parse_extent("0.25", "left")
+
+
 def test_shares_are_of_the_width_at_the_sides_and_of_the_height_above_and_below() -> None:
     widening = Widening(*(parse_extent(text, "") for text in ("50%", "10", "50%", "0")))
     assert widening.margins(200, 100) == Margins(100, 10, 50, 0)
