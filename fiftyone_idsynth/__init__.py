@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from .generation.outpaint import outpaint as outpaint
     from .generation.recontextualize import recontextualize as recontextualize
     from .generation.train_lora import train_lora as train_lora
+    from .learning.select_uncertain import select_uncertain as select_uncertain
     from .quality.score import score_quality as score_quality
     from .recipe import run_recipe as run_recipe
     from .stage import stages as stages

@@ -64,7 +64,7 @@ __all__ = [
     "Samples", "Seed", "Stage", "current_run", "fingerprint", "stage", "stages", "storable",
 ]  # fmt: skip
 
-ROOMS = ("collection", "generation", "annotation", "quality", "curation", "exporting", "building")
+ROOMS = ("collection", "generation", "annotation", "quality", "curation", "learning", "exporting", "building")
 """The packages that hold stages; each names the modules with stages in ``STAGES``."""
 
 
