@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,14 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ..errors import ParameterError, UsageError, suggestion
-from .variation import Vocabulary, begins_with_vowel, content_words
+from .combining import combinations
+from .variation import Vocabulary, content_words, singulars, with_article
+from .variety import Distinct
 
 if TYPE_CHECKING:
     from ..llm import LanguageModel
-    from ..models.roles import Matcher
 
 TEMPLATES: dict[str, tuple[str, ...]] = {
     "detection": (
@@ -57,9 +55,6 @@ _LONGEST = 100
 
 _SLOT = re.compile(r"\{([^{}]*)\}")
 
-_COMPARED = 1000
-"""How many prompts the embedding measures of :func:`spread` look at, at most."""
-
 
 @dataclass
 class Prompts:
@@ -74,46 +69,6 @@ class Prompts:
     texts: list[str] = field(default_factory=list)
     similar: int = 0
     remarks: list[str] = field(default_factory=list)
-
-
-class Distinct:
-    """Tells prompts that say nearly the same as an earlier one.
-
-    Two prompts are compared by the words that mean something, without those of the subject: by the share of common ones
-    among all (Jaccard).
-
-    Args:
-        max_similarity: a greater similarity, 0..1, is too much
-        common: words that do not count, e.g. the subject
-    """
-
-    def __init__(self, max_similarity: float, common: str = ""):
-        self._most = max_similarity
-        self._common = set(content_words(common))
-        self._texts: set[str] = set()
-        self._sizes: list[int] = []
-        self._with: dict[str, list[int]] = {}
-
-    def take(self, text: str) -> bool:
-        """Takes a prompt, unless one like it was taken before."""
-        normal = " ".join(text.lower().split())
-        words = set(content_words(text)) - self._common
-        if normal in self._texts or self._nearest(words) > self._most:
-            return False
-        self._texts.add(normal)
-        for word in words:
-            self._with.setdefault(word, []).append(len(self._sizes))
-        self._sizes.append(len(words))
-        return True
-
-    def _nearest(self, words: set[str]) -> float:
-        """The greatest similarity with a prompt that was taken."""
-        lists = [self._with[word] for word in words if word in self._with]
-        if not lists:
-            return 0.0
-        shared = np.bincount(np.concatenate([np.asarray(numbers) for numbers in lists]), minlength=len(self._sizes))
-        union = np.asarray(self._sizes) + len(words) - shared
-        return float((shared / union).max())
 
 
 def make_prompts(
@@ -146,27 +101,14 @@ def make_prompts(
     """
     if not subject.strip():
         raise ParameterError("subject", subject, "say what the images shall show, e.g. 'red panda'")
-    patterns = list(templates) or list(TEMPLATES[task])
-    slots = [_slots(pattern, vocabulary) for pattern in patterns]
-    turns = [
-        (pattern, used, combinations([vocabulary.words(name) for name in used], seed + number))
-        for number, (pattern, used) in enumerate(zip(patterns, slots, strict=True))
-    ]
     distinct, made = Distinct(max_similarity, subject), Prompts()
-    while turns and len(made.texts) < count:
-        for turn in list(turns):
-            pattern, used, values = turn
-            chosen = next(values, None)
-            if chosen is None:
-                turns.remove(turn)
-                continue
-            text = fill(pattern, subject, dict(zip(used, chosen, strict=True)))
-            if distinct.take(text):
-                made.texts.append(text)
-            else:
-                made.similar += 1
-            if len(made.texts) == count:
-                break
+    for text in grid(templates or TEMPLATES[task], vocabulary, seed, subject):
+        if distinct.take(text):
+            made.texts.append(text)
+        else:
+            made.similar += 1
+        if len(made.texts) == count:
+            break
     if len(made.texts) < count:
         made.remarks.append(
             f"{len(made.texts)} different prompts for {subject!r} can be made of the templates, not {count}: they "
@@ -175,47 +117,42 @@ def make_prompts(
     return made
 
 
-def combinations(lists: Sequence[Sequence[str]], seed: int) -> Iterator[tuple[str, ...]]:
-    """All combinations of one word from each list, so that all words of a list occur equally often at any time.
-
-    Each list is gone through in a new order again and again; what came before is passed over. When that finds nothing
-    new for long, the rest follows in a random order.
+def grid(patterns: Sequence[str], vocabulary: Vocabulary, seed: int, subject: str | None = None) -> Iterator[str]:
+    """Fills templates with words, one of each template in turn, until all combinations were made.
 
     Args:
-        lists: the words
-        seed: of the orders
+        patterns: the templates
+        vocabulary: the words; those that contradict one another are not combined
+        seed: of the order
+        subject (None): what the slot ``{subject}`` stands for; without one the templates must not have it
+
+    Raises:
+        UsageError: a template has an unknown slot, or no subject
     """
-    rng = np.random.default_rng(seed)
-    total = int(np.prod([len(words) for words in lists], dtype=object)) if lists else 1
-    seen: set[tuple[int, ...]] = set()
-    streams = [_turns(len(words), rng) for words in lists]
-    failures = 0
-    while len(seen) < total and failures < 1000:
-        chosen = tuple(next(stream) for stream in streams)
-        if chosen in seen:
-            failures += 1
-            continue
-        failures = 0
-        seen.add(chosen)
-        yield tuple(words[number] for words, number in zip(lists, chosen, strict=True))
-    rest = [c for c in itertools.product(*(range(len(words)) for words in lists)) if c not in seen]
-    for number in rng.permutation(len(rest)):
-        yield tuple(words[n] for words, n in zip(lists, rest[number], strict=True))
+    turns = []
+    for number, pattern in enumerate(patterns):
+        used = _slots(pattern, vocabulary, subject is not None)
+        values = combinations([vocabulary.words(name) for name in used], seed + number, vocabulary.clash)
+        turns.append((pattern, used, values))
+    while turns:
+        for turn in list(turns):
+            pattern, used, values = turn
+            chosen = next(values, None)
+            if chosen is None:
+                turns.remove(turn)
+            else:
+                words = dict(zip(used, chosen, strict=True))
+                yield fill(pattern, subject or "", words)
 
 
-def _turns(length: int, rng: np.random.Generator) -> Iterator[int]:
-    while True:
-        yield from (int(number) for number in rng.permutation(length))
-
-
-def _slots(pattern: str, vocabulary: Vocabulary) -> list[str]:
+def _slots(pattern: str, vocabulary: Vocabulary, with_subject: bool) -> list[str]:
     """The groups of the vocabulary that a template uses."""
-    names = [name.strip().removeprefix("a ") for name in _SLOT.findall(pattern)]
-    unknown = [name for name in names if name != "subject" and name not in vocabulary.groups]
-    if unknown:
-        known = suggestion(unknown[0], ["subject", *vocabulary.groups])
-        raise ParameterError("templates", pattern, f"{{{unknown[0]}}} is no slot: {known}")
-    if "subject" not in names:
+    names = [name.strip().removeprefix("a ").strip() for name in _SLOT.findall(pattern)]
+    allowed = {*vocabulary.groups, *(["subject"] if with_subject else [])}
+    for name in names:
+        if name not in allowed:
+            raise ParameterError("templates", pattern, f"{{{name}}} is no slot: {suggestion(name, allowed)}")
+    if with_subject and "subject" not in names:
         raise ParameterError("templates", pattern, "must contain {subject}, or {a subject} with its article")
     return list(dict.fromkeys(name for name in names if name != "subject"))
 
@@ -232,16 +169,6 @@ def fill(pattern: str, subject: str, values: Mapping[str, str] = {}) -> str:
         return with_article(known[plain]) if plain in known else match[0]
 
     return " ".join(_SLOT.sub(word, pattern).split())
-
-
-def with_article(noun: str) -> str:
-    """A noun with "a" or "an", unless it has an article, a number or a plural already."""
-    first, _, _ = noun.partition(" ")
-    head = noun.partition(" of ")[0]
-    plural = head.endswith("s") and not head.endswith(("ss", "us", "is"))
-    if first.lower() in ("a", "an", "the", "some", "two", "three", "several", "many") or first.isdigit() or plural:
-        return noun
-    return f"{'an' if begins_with_vowel(first) else 'a'} {noun}"
 
 
 def ask_prompts(
@@ -319,54 +246,9 @@ def _problem(text: str, subject: str) -> str:
         return "too short"
     if len(words) > _LONGEST:
         return f"more than {_LONGEST} words"
-    missing = [word for word in content_words(subject) if not any(part.startswith(word[:-1] or word) for part in
-                                                                 content_words(text))]  # fmt: skip
+    there = {form for word in content_words(text) for form in singulars(word)}
+    missing = [word for word in content_words(subject) if not there & set(singulars(word))]
     return f"without {', '.join(missing)}" if missing else ""
-
-
-def spread(texts: Sequence[str], matcher: Matcher | None = None) -> dict[str, float]:
-    """Measures how varied texts are.
-
-    Args:
-        texts: the texts
-        matcher (None): compares them by meaning too
-
-    Returns:
-        ``distinct-1`` and ``distinct-2``: different words, and pairs of words, per word and pair (Li et al. 2016, "A
-        diversity-promoting objective function for neural conversation models"); with a matcher also ``mean distance``
-        (1 - cosine) of the embeddings of two texts, of at most 1,000 texts
-    """
-    found: dict[str, float] = {}
-    tokens = [re.findall(r"[\w'-]+", text.lower()) for text in texts]
-    for n in (1, 2):
-        grams = [tuple(words[i : i + n]) for words in tokens for i in range(len(words) - n + 1)]
-        found[f"distinct-{n}"] = round(len(set(grams)) / len(grams), 4) if grams else 0.0
-    if matcher is not None and len(texts) > 1:
-        chosen = texts[:: -(-len(texts) // _COMPARED)]
-        vectors = matcher.embed_texts(list(chosen))
-        cosines = vectors @ vectors.T
-        pairs = len(chosen) * (len(chosen) - 1)
-        found["mean distance"] = round(float(1 - (cosines.sum() - np.trace(cosines)) / max(1, pairs)), 4)
-    return found
-
-
-def too_near(texts: Sequence[str], matcher: Matcher, min_distance: float) -> list[bool]:
-    """Which texts mean nearly the same as an earlier one that is none of these itself.
-
-    Args:
-        texts: the texts
-        matcher: compares them
-        min_distance: the least distance (1 - cosine)
-    """
-    vectors = np.concatenate([matcher.embed_texts(list(texts[i : i + 256])) for i in range(0, len(texts), 256)])
-    kept: list[int] = []
-    near = []
-    for number, vector in enumerate(vectors):
-        close = bool(kept) and float((vectors[kept] @ vector).max()) > 1 - min_distance
-        near.append(close)
-        if not close:
-            kept.append(number)
-    return near
 
 
 def read_texts(value: Any) -> tuple[str, ...]:

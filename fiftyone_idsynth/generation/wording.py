@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..runs import Run, fingerprint
-from .prompts import Prompts, ask_prompts, fill, make_prompts, spread, too_near
+from .prompts import Prompts, ask_prompts, fill, make_prompts
 from .variation import read_vocabulary
+from .variety import spread, too_near
 
 if TYPE_CHECKING:
     import fiftyone as fo
