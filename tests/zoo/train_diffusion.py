@@ -272,8 +272,8 @@ def cached(vae: Any, seed: int, count: int, rank: int) -> tuple[list[world.Scene
 
 
 def slope(step: int, steps: int, peak: float) -> float:
-    """Returns the learning rate: short warm-up, constant, and down in a line over the last third."""
-    return peak * min((step + 1) / 100, 1, 0.02 + 3 * (steps - step) / steps)
+    """Returns the learning rate: short warm-up, constant, and down in a line over the last fifth."""
+    return peak * min((step + 1) / 100, 1, 0.02 + 5 * (steps - step) / steps)
 
 
 def average(values: Sequence[torch.Tensor], count: int) -> None:
@@ -385,7 +385,7 @@ def save(out: Path = OUT) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stage", choices=("vae", "unet", "save"), help="save: write what the last checkpoint has")
-    parser.add_argument("--steps", type=int, help="default: 1400 for the VAE, 6000 for the UNet")
+    parser.add_argument("--steps", type=int, help="default: 1400 for the VAE, 3000 for the UNet")
     parser.add_argument("--out", type=Path, default=OUT)
     args = parser.parse_args(argv)
     if args.stage == "vae":
@@ -394,7 +394,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         RUNS.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory() as folder:
             meeting = str(Path(folder) / "meeting")
-            torch.multiprocessing.spawn(train_unet, (2, meeting, args.steps or 6000, 32, 8000, 2e-3), nprocs=2)
+            torch.multiprocessing.spawn(train_unet, (2, meeting, args.steps or 3000, 32, 8000, 2e-3), nprocs=2)
     if args.stage != "vae":
         save(args.out)
 
