@@ -196,8 +196,18 @@ class Painter:
                     raise
                 current_run().note(f"{self.generator.about}: memory is short, now {measure}: this takes longer")
 
-    def check_prompts(self, prompts: Iterable[str]) -> None:
-        """Notes how many prompts are longer than the model reads, and what is cut off the first of them."""
+    def check_prompts(self, prompts: Iterable[str], negative: str = "") -> None:
+        """Notes how many prompts are longer than the model reads, and a negative prompt that it does not heed.
+
+        Args:
+            prompts: the prompts; the note shows what is cut off the first that is too long
+            negative (""): what pictures shall not show
+        """
+        if negative and not self.generator.heeds_negative(self.sampling(self.generator.side, self.generator.side)):
+            current_run().note(
+                f"the negative prompt has no effect: {self.generator.about} heeds none with these settings (distilled "
+                "models, and a guidance of at most 1, do without)"
+            )
         cut = [(prompt, rest) for prompt in dict.fromkeys(prompts) if (rest := self.generator.cut_off(prompt))]
         if cut:
             prompt, rest = cut[0]

@@ -145,7 +145,7 @@ def generate(
         safety_checker=safety_checker, batch_size=batch_size,
     )  # fmt: skip
     size = _size(painter, width, height)
-    painter.check_prompts(prompt.text for prompt in texts)
+    painter.check_prompts((prompt.text for prompt in texts), negative_prompt)
     painter.record()
     tasks = list(_tasks(texts, count, negative_prompt, seed, fingerprint(painter.key, size, image_format)))
     missing = _missing(run.dataset, [task.keys[0] for task in tasks])

@@ -132,7 +132,7 @@ def outpaint(
         texts = sorted({text for text in dataset_of(samples).select(ids).values(prompt_field) if text})
     if not texts:
         run.note("no prompts were given: the model goes on from what it sees alone")
-    painter.check_prompts(texts)
+    painter.check_prompts(texts, negative_prompt)
 
     plan, total = plan_of(run, painter), len(ids) * variants
     left_to_make = not_yet_made(run, plan, total)

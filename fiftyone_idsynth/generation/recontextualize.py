@@ -204,7 +204,7 @@ def recontextualize(
     texts = list(dict.fromkeys(prompts))
     if left and not texts:
         texts = _surroundings(run, vocabulary, classes or ((label,) if label else ()))
-    painter.check_prompts(texts)
+    painter.check_prompts(texts, negative_prompt)
     size = _usual_size(samples, ids, painter, worker.plan)
     seconds = painter.announce(left, *size, strength, always=dry_run) if size else 0.0
     if dry_run:

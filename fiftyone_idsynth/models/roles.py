@@ -363,6 +363,10 @@ class Generator(Model):
         """The end of a prompt that the model does not read, since it is too long; empty if it reads all."""
 
     @abc.abstractmethod
+    def heeds_negative(self, sampling: Sampling) -> bool:
+        """Whether negative prompts have an effect."""
+
+    @abc.abstractmethod
     def seconds_per_image(self, sampling: Sampling) -> float:
         """Measures how long a picture takes, by making one with few steps."""
 

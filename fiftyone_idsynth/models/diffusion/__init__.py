@@ -27,6 +27,10 @@ def fits(found: Found, role: type[Model]) -> bool:
 
 def load(found: Found, options: Options, role: type[Model]) -> Generator:
     """Loads a pipeline; see :mod:`fiftyone_idsynth.models.loading`."""
+    from diffusers.utils import logging as talk
+
+    talk.set_verbosity_error()  # what it says of every picture: this project's notes say what matters, once
+    talk.disable_progress_bar()
     dtype = options.torch_dtype()
     try:
         pipeline = _from_file(found, options, dtype) if found.file else _from_folder(found, options, dtype)

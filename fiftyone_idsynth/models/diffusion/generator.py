@@ -30,6 +30,14 @@ KINDS = {
 DOING = {"text": "make a picture from text alone", "image": "change a picture as a whole", "inpaint": "paint in a mask"}
 
 
+SLICING = "decoding one picture at a time and computing attention in slices"
+OFFLOADING = "keeping only the part that is at work on the device"
+TILING = "decoding in tiles, which may alter fine details"
+
+MEASURES = (SLICING, OFFLOADING, TILING)
+"""What saves memory, in the order in which it is taken: the first two leave pictures as they are."""
+
+
 class PipelineGenerator(Generator):
     """A pipeline of diffusers.
 
@@ -46,7 +54,7 @@ class PipelineGenerator(Generator):
         self._checker = getattr(pipeline, "safety_checker", None)
         self._pipelines: dict[tuple[str, str | None], Any] = {}
         self._loras: tuple[tuple[Path, float], ...] = ()
-        self._saved = 0
+        self._saved: list[str] = []
         self.parts = dict(pipeline.components)
         vae = self.parts.get("vae")
         self._vae_dtype = vae.dtype if vae is not None else None
@@ -94,6 +102,13 @@ class PipelineGenerator(Generator):
         rests = [_beyond(part, prompt) for name, part in self.parts.items() if name.startswith("tokenizer") and part]
         return min(rests, key=len, default="")
 
+    def heeds_negative(self, sampling: Sampling) -> bool:
+        known = inspect.signature(type(self._own).__call__).parameters
+        guidance = self.complete(sampling).guidance
+        if "true_cfg_scale" in known or "negative_prompt" not in known:  # Flux leaves it out unless asked to
+            return False
+        return guidance is not None and guidance > 1
+
     def seconds_per_image(self, sampling: Sampling) -> float:
         kind = "text" if "text" in self.kinds else self.kinds[0]
         blank = np.full((sampling.height, sampling.width, 3), 127, np.uint8)
@@ -113,15 +128,13 @@ class PipelineGenerator(Generator):
         return float(taken[-2] + one_step * max(0.0, done - 1))
 
     def spare_memory(self) -> str:
-        measures = ["decoding one picture at a time, in tiles", "computing attention in slices"]
-        if self.device.startswith("cuda"):
-            measures.append("keeping only the part that is at work on the device")
-        if self._saved == len(measures):
+        measures = [name for name in MEASURES if name != OFFLOADING or self.device.startswith("cuda")]
+        if len(self._saved) == len(measures):
             return ""
+        self._saved.append(measures[len(self._saved)])
         for pipeline in {id(p): p for p in (self._own, *self._pipelines.values())}.values():
-            self._spare(pipeline, self._saved)
-        self._saved += 1
-        return measures[self._saved - 1]
+            self._spare(pipeline, self._saved[-1])
+        return self._saved[-1]
 
     def _prepare(self) -> None:
         import torch
@@ -134,14 +147,16 @@ class PipelineGenerator(Generator):
         self._own.to(self.device)
         self._own.set_progress_bar_config(disable=True)
 
-    def _spare(self, pipeline: Any, measure: int) -> None:
-        if measure == 0 and self.parts.get("vae") is not None:
-            self.parts["vae"].enable_slicing()
-            self.parts["vae"].enable_tiling()
-        elif measure == 1:
-            pipeline.enable_attention_slicing()
-        elif measure == 2:
+    def _spare(self, pipeline: Any, measure: str) -> None:
+        vae = self.parts.get("vae")
+        if measure == OFFLOADING:
             pipeline.enable_model_cpu_offload(device=self.device)
+        elif measure == TILING and vae is not None:
+            vae.enable_tiling()
+        elif measure == SLICING:
+            pipeline.enable_attention_slicing()
+            if vae is not None:
+                vae.enable_slicing()
 
     def _pipeline(self, kind: str, controlnet: str | None) -> Any:
         """The pipeline for a kind of work, made of the same parts."""
@@ -159,7 +174,7 @@ class PipelineGenerator(Generator):
                     with_it = " with a ControlNet" if more else ""
                     raise WrongModel(f"{self.about} cannot {DOING[kind]}{with_it}: {error}") from error
             made.set_progress_bar_config(disable=True)
-            for measure in range(self._saved):
+            for measure in self._saved:
                 self._spare(made, measure)
             self._pipelines[key] = made
         return self._pipelines[key]
