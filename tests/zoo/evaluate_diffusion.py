@@ -120,7 +120,8 @@ def judges(studio: Studio, count: int = 600) -> Figures:
 
 
 def text(studio: Studio, each: int = 2) -> Figures:
-    """Returns how often prompts are followed: all colours, shapes and backgrounds, and prompts without background."""
+    """Returns how often prompts are followed: all colours, shapes and backgrounds, without and with a size, and prompts
+    without a background."""
     wanted = list(product(world.COLOURS, world.SHAPES, world.BACKGROUNDS)) * each
     made = studio.paint([f"a {c} {s} on {world.BACKGROUNDS[b]}" for c, s, b in wanted], 93)
     studio.sheet("text", *(made[k : k + 12] for k in range(0, 48, 12)))
@@ -130,6 +131,9 @@ def text(studio: Studio, each: int = 2) -> Figures:
         name: share([s.shape == name for s, w in zip(seen, wanted, strict=True) if w[1] == name])
         for name in world.SHAPES
     }
+    sizes = [list(world.SIZES)[k % 2] for k in range(len(wanted))]
+    sized = [f"a {size} {c} {s} on {world.BACKGROUNDS[b]}" for size, (c, s, b) in zip(sizes, wanted, strict=True)]
+    figures["with_size"] = right(studio.paint(sized, 104), wanted)
     short = list(product(world.COLOURS, world.SHAPES, ("",))) * each
     figures["short"] = right(studio.paint([f"a {c} {s}" for c, s, _ in short], 94), short)
     figures["short"].pop("background")
