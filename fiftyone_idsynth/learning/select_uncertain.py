@@ -122,7 +122,8 @@ def select_uncertain(
         from .scikit_activeml import require
 
         require(strategy)
-    found = find_candidates(samples, dataset, answers, source.label_field, source.kind)
+    with run.progress(samples.count()) as bar:
+        found = find_candidates(samples, dataset, answers, source.label_field, source.kind, bar.update)
     said = source.read(dataset, found.ids)
     rows = _usable(found, said, strategy, source, embeddings, embeddings_field)
     kept = [found.ids[row] for row in rows]

@@ -15,6 +15,7 @@ from fiftyone_idsynth import fields
 from fiftyone_idsynth.authorship import authors_of, declare_authors
 from fiftyone_idsynth.errors import FieldError, MissingExtraError, ParameterError
 from fiftyone_idsynth.samples import Rejection, reject, set_fields
+from tests.integration.shapes import fill, scenes_of_one, trained
 
 NAMES = ("cat", "dog", "elk")
 
@@ -393,3 +394,29 @@ def test_a_model_computes_the_embeddings_that_are_needed(
     with pytest.raises(ParameterError, match="made by colours, which do not compare with those of others"):
         ids.select_uncertain(dataset, count=3, model="others")
     assert chosen(dataset) == picked
+
+
+def test_what_classify_wrote_and_a_real_model_embeds(dataset: Any, tmp_path: Path) -> None:
+    clip = trained("clip")
+    colours = fill(dataset, tmp_path, scenes_of_one(24))
+    settings: dict[str, Any] = {"model": clip, "device": "cpu", "progress": False}
+    # Only red and blue are known: between them the model wavers where something else is shown.
+    ids.classify(dataset, classes=("red", "blue"), **settings)
+    report = ids.select_uncertain(dataset, count=4, **settings)
+    picked = dataset.match_tags("to_label")
+    assert report.outputs["chosen"] == 4
+    assert report.outputs["not to choose"] == {}
+    scores = [sorted(scores.values()) for scores in dataset.values("classification.scores")]
+    assert dataset.values("uncertainty") == pytest.approx([1 - (most - next_) for next_, most in scores], abs=1e-5)
+    shown = dict(zip(dataset.values("id"), colours, strict=True))
+    assert {shown[i] for i in picked.values("id")} & {"green", "yellow"}
+    lengths = [float(np.linalg.norm(vector)) for vector in dataset.values("embedding")]
+    assert lengths == pytest.approx([1] * 24, abs=1e-2)
+    assert list(dataset.get_run_info(report.run_key).config.models) == [clip]
+
+    first = picked.first()
+    first.classification.label = "green"  # a person corrects it
+    first.save()
+    report = ids.select_uncertain(dataset, count=4, **settings)
+    assert report.outputs["not to choose"] == {"labelled by people": 1}
+    assert first.id not in dataset.match_tags("to_label").values("id")
