@@ -35,11 +35,13 @@ if TYPE_CHECKING:
     from .curation.relevance import filter_irrelevant as filter_irrelevant
     from .curation.restore import restore as restore
     from .curation.splits import split as split
+    from .enhancement.repair import repair as repair
     from .exporting.export import export as export
     from .generation.compose import compose as compose
     from .generation.generate import generate as generate
     from .generation.outpaint import outpaint as outpaint
     from .generation.recontextualize import recontextualize as recontextualize
+    from .generation.restyle import restyle as restyle
     from .generation.train_lora import train_lora as train_lora
     from .learning.select_uncertain import select_uncertain as select_uncertain
     from .quality.score import score_quality as score_quality

@@ -12,6 +12,7 @@ from .errors import RefusedImage
 
 if TYPE_CHECKING:
     import fiftyone as fo
+    from fiftyone.core.collections import SampleCollection
 
     from .media import MediaStore
 
@@ -60,6 +61,27 @@ class Move:
         return np.pad(array, ((y, new_height - height - y), (x, new_width - width - x), *rest))
 
 
+@dataclass(frozen=True)
+class Rescaled(Move):
+    """A picture that fills a new one of another size: what is relative stays, masks of the whole picture are scaled."""
+
+    def point(self, point: Sequence[float]) -> tuple[float, float]:
+        return point[0], point[1]
+
+    def box(self, box: Sequence[float]) -> list[float]:
+        return list(box)
+
+    def array(self, array: np.ndarray) -> np.ndarray:
+        """An array in the new size; each value is that of the old pixel under the new one's centre."""
+        (width, height), (new_width, new_height) = self.old, self.new
+        if array.shape[:2] != (height, width):
+            size = f"{array.shape[1]} x {array.shape[0]}"
+            raise RefusedImage("mask_of_other_size", f"the mask is {size}, the image {width} x {height} pixels")
+        rows = ((np.arange(new_height) + 0.5) * height / new_height).astype(int)
+        columns = ((np.arange(new_width) + 0.5) * width / new_width).astype(int)
+        return np.ascontiguousarray(array[rows[:, None], columns])
+
+
 def label_fields(dataset: fo.Dataset) -> tuple[str, ...]:
     """The fields of a dataset whose labels can be carried over."""
     import fiftyone as fo
@@ -67,6 +89,23 @@ def label_fields(dataset: fo.Dataset) -> tuple[str, ...]:
     kinds = tuple(getattr(fo, kind) for kind in KINDS)
     schema = dataset.get_field_schema(ftype=fo.EmbeddedDocumentField)
     return tuple(name for name, field in schema.items() if issubclass(field.document_type, kinds))
+
+
+def chosen_fields(samples: SampleCollection, names: Sequence[str] | None) -> tuple[str, ...]:
+    """The fields whose labels are carried over: those that are named, else all.
+
+    Raises:
+        FieldError: one of them does not hold labels that can be carried over
+    """
+    import fiftyone as fo
+
+    from .samples import dataset_of, require_field
+
+    if names is None:
+        return label_fields(dataset_of(samples))
+    for name in names:
+        require_field(samples, name, *(getattr(fo, kind) for kind in KINDS), parameter="label_fields")
+    return tuple(dict.fromkeys(names))
 
 
 def carried(label: Any, move: Move, parent: str, store: MediaStore) -> Any:

@@ -100,6 +100,24 @@ def read_parents(samples: SampleCollection, ids: Sequence[str], paths: Sequence[
             yield Parent(sample_id, filepath, tuple(tags), dict(zip(paths, values, strict=True)), models)
 
 
+def check_painter(painter: Painter, strength: float) -> None:
+    """Finds out before anything is made whether a model can change pictures, and whether what is loaded with it fits.
+
+    Raises:
+        ParameterError: no step would be left to do
+        ModelError: the model cannot do it, or a LoRA or the ControlNet does not fit it
+    """
+    from dataclasses import replace
+
+    from .models.roles import Wanted
+
+    painter.check_strength(strength)
+    side = 8 * painter.unit
+    blank = np.zeros((side, side, 3), np.uint8)
+    sampling = replace(painter.sampling(side, side), steps=1)
+    painter.generator.paint([Wanted("", 0, picture=blank, condition=blank)], sampling)
+
+
 def plan_of(run: Run, painter: Painter, *also: Any) -> str:
     """Names what is made of a sample: the same parameters and model always give the same pictures.
 

@@ -64,7 +64,9 @@ __all__ = [
     "Samples", "Seed", "Stage", "current_run", "fingerprint", "stage", "stages", "storable",
 ]  # fmt: skip
 
-ROOMS = ("collection", "generation", "annotation", "quality", "curation", "learning", "exporting", "building")
+ROOMS = (
+    "collection", "generation", "annotation", "quality", "enhancement", "curation", "learning", "exporting", "building",
+)  # fmt: skip
 """The packages that hold stages; each names the modules with stages in ``STAGES``."""
 
 

@@ -1,4 +1,4 @@
 """Make new images."""
 
-STAGES = ("compose", "generate", "train_lora", "recontextualize", "outpaint")
+STAGES = ("compose", "generate", "train_lora", "restyle", "recontextualize", "outpaint")
 """The modules that hold stages."""

@@ -1,0 +1,4 @@
+"""Make images better."""
+
+STAGES = ("repair",)
+"""The modules that hold stages."""
