@@ -38,8 +38,8 @@ class _Left:
 
     def __init__(self, lists: Sequence[Sequence[str]], clash: Callable[[str, str], bool] | None):
         self._lists, self._clash = lists, clash
-        # For each list and each one before it, which words (columns) suit which words of that one (rows).
-        self._suits = [[self._suiting(earlier, words) for earlier in lists[:n]] for n, words in enumerate(lists)]
+        # For two lists, which words (columns) of one suit which of the other (rows).
+        self._suits = [[self._suiting(rows, columns) for columns in lists] for rows in lists]
         self._open: dict[tuple[int, ...], np.ndarray] = {}
 
     def _suiting(self, rows: Sequence[str], columns: Sequence[str]) -> np.ndarray:
@@ -65,8 +65,15 @@ class _Left:
     def _able(self, chosen: tuple[int, ...]) -> np.ndarray:
         """Which words of the next list may follow; kept, and changed by what is taken."""
         if chosen not in self._open:
-            able = np.ones(len(self._lists[len(chosen)]), bool)
-            for number, suits in zip(chosen, self._suits[len(chosen)], strict=True):
-                able &= suits[number]
+            able = self._suited(chosen, len(chosen))
+            for later in range(len(chosen) + 1, len(self._lists)):  # a word that leaves none there leads nowhere
+                able &= (self._suits[len(chosen)][later] & self._suited(chosen, later)).any(axis=1)
             self._open[chosen] = able
         return self._open[chosen]
+
+    def _suited(self, chosen: tuple[int, ...], place: int) -> np.ndarray:
+        """Which words of a list suit all that are chosen."""
+        able = np.ones(len(self._lists[place]), bool)
+        for earlier, number in enumerate(chosen):
+            able &= self._suits[earlier][place][number]
+        return able

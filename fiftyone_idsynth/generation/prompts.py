@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ParameterError, UsageError, suggestion
 from .combining import combinations
-from .variation import Vocabulary, content_words, singulars, with_article
+from .english import content_words, singulars, with_article
+from .rewriting import ASKED_AGAIN
 from .variety import Distinct
+from .wordlist import Vocabulary
 
 if TYPE_CHECKING:
     from ..llm import LanguageModel
@@ -198,25 +200,25 @@ def ask_prompts(
     Raises:
         LanguageModelError: it gave no usable answer to the first question
     """
+    from ..annotation.captions import FATAL
     from ..llm.errors import LanguageModelError
 
     made, distinct, refused = Prompts(), Distinct(max_similarity, subject), Counter[str]()
     made.texts += [text for text in known if distinct.take(text)]
-    styles = "any style" if task == "generation" else "photographs only"
-    barren = 0
+    told = instruction or INSTRUCTION
+    barren, most = 0, _ASKED_AT_ONCE
     while len(made.texts) < count and barren < 2:
-        wanted = min(_ASKED_AT_ONCE, count - len(made.texts) + 5)
-        shown = "\n".join(f"- {text}" for text in made.texts[-_SHOWN_AT_ONCE:])
-        question = f"Subject: {subject}\nStyle: {styles}\nHow many prompts: {wanted}\n" + (
-            f"There are already:\n{shown}" if shown else ""
-        )
+        wanted = min(most, count - len(made.texts) + 5)
         try:
-            answer: Any = model.ask(instruction or INSTRUCTION, question, _answer())
+            answer: Any = model.ask(told, _question(subject, task, wanted, made.texts, told, model), _answer())
         except LanguageModelError as error:
             if not made.texts:
                 raise
-            made.remarks.append(f"the language model stopped after {len(made.texts)} prompts: {error.detail}")
-            break
+            barren, most = barren + 1, max(1, most // 2)  # perhaps it was too much for it
+            if error.reason in FATAL or barren == 2:
+                made.remarks.append(f"the language model stopped after {len(made.texts)} prompts: {error.detail}")
+                break
+            continue
         before = len(made.texts)
         for text in (" ".join(text.split()) for text in answer.prompts):
             problem = _problem(text, subject)
@@ -227,10 +229,23 @@ def ask_prompts(
             elif len(made.texts) < count:
                 made.texts.append(text)
         barren = barren + 1 if len(made.texts) == before else 0
-    if barren == 2:
-        made.remarks.append(f"the language model had no more than {len(made.texts)} different prompts for {subject!r}")
+    else:
+        if len(made.texts) < count:
+            had = f"{len(made.texts)} different prompts for {subject!r}"
+            made.remarks.append(f"the language model had no more than {had}")
     made.remarks += [f"{number} prompts of the language model left out: {why}" for why, number in refused.items()]
     return made
+
+
+def _question(subject: str, task: str, wanted: int, there: Sequence[str], told: str, model: LanguageModel) -> str:
+    """What a language model is asked, with as many of the latest prompts as there is room for."""
+    styles = "any style" if task == "generation" else "photographs only"
+    asked = f"Subject: {subject}\nStyle: {styles}\nHow many prompts: {wanted}\n"
+    for shown in range(min(_SHOWN_AT_ONCE, len(there)), 0, -1):
+        question = asked + "There are already:\n" + "\n".join(f"- {text}" for text in there[-shown:])
+        if model.fits(told + question + "x" * ASKED_AGAIN):
+            return question
+    return asked
 
 
 def _answer() -> Any:

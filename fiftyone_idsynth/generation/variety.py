@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .variation import content_words
+from .english import content_words
 
 if TYPE_CHECKING:
     from ..models.roles import Matcher

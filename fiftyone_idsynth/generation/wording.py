@@ -7,14 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..errors import ParameterError
 from ..runs import Run, fingerprint
 from .prompts import Prompts, ask_prompts, fill, make_prompts
-from .variation import read_vocabulary
-from .variety import spread, too_near
+from .variety import Apart, Distinct, spread
+from .wordlist import read_vocabulary
 
 if TYPE_CHECKING:
     import fiftyone as fo
 
+    from ..llm import LanguageModel
     from ..models.options import Options
     from ..models.roles import Matcher
 
@@ -29,6 +31,12 @@ SIMPLE_WORDS = 25
 
 LEAST_DISTANCE = 0.02
 """Prompts whose embeddings are nearer (1 - cosine) mean the same to the model that compares them."""
+
+_MOST = 4
+"""How many times as many prompts as are wanted are made at most to replace those that the matcher finds alike."""
+
+_MORE = 10
+"""How many more prompts are made at least to replace some."""
 
 
 @dataclass(frozen=True)
@@ -55,52 +63,127 @@ def write_prompts(run: Run, options: Options) -> tuple[list[Prompt], dict[str, A
         the prompts, those of different subjects in turns, and how varied they are
     """
     values = run.params
-    subjects, count = tuple(values["subject"]), values["count"]
+    subjects, count = tuple(values["subject"]) or ("",), values["count"]
     matcher = _matcher(values["matcher"], options)
-    if values["prompts"]:
-        made = [Prompts(list(dict.fromkeys(fill(t, s) for t in values["prompts"]))) for s in subjects or ("",)]
-    else:
-        share = -(-count // len(subjects))
-        made = [_prompts_for(run, subject, share) for subject in subjects]
-    for prompts in made:
-        for remark in prompts.remarks:
-            run.note(remark)
-        if matcher is not None and not values["prompts"]:
-            near = too_near(prompts.texts, matcher, LEAST_DISTANCE)
-            prompts.similar += sum(near)
-            prompts.texts = [text for text, is_near in zip(prompts.texts, near, strict=True) if not is_near]
+    writer = _Writer(run, matcher)
+    try:
+        if values["prompts"]:
+            made = [writer.own(subject, several=len(subjects) > 1) for subject in subjects]
+        else:
+            made = [writer.new(subject, -(-count // len(subjects))) for subject in subjects]
+    finally:
+        writer.close()
+    for remark in dict.fromkeys(remark for prompts in made for remark in prompts.remarks):
+        run.note(remark)
     rows = itertools.zip_longest(*(prompts.texts for prompts in made))
-    found = [Prompt(t, s) for row in rows for s, t in zip(subjects or ("",), row, strict=True) if t is not None]
+    found = [Prompt(text, s) for row in rows for s, text in zip(subjects, row, strict=True) if text is not None]
     figures = spread([prompt.text for prompt in found], matcher)
     return found, {"prompts": len(found), "too similar": sum(prompts.similar for prompts in made), **figures}
 
 
-def _prompts_for(run: Run, subject: str, count: int) -> Prompts:
-    values = run.params
-    if values["written_by"] == "grid":
-        return make_prompts(
-            subject, count, task=values["task"], templates=values["templates"],
-            vocabulary=read_vocabulary(values["vocabulary"]), max_similarity=values["max_similarity"],
-            seed=values["seed"],
-        )  # fmt: skip
-    from ..llm import LanguageModel
+class _Writer:
+    """Writes the prompts for one subject after the other; they share the budget of the language model."""
 
-    key = fingerprint(subject, *(values[name] for name in ("task", "instruction", "llm_model", "max_similarity")))
-    known = written_prompts(run.dataset).get(key, [])
-    if len(known) >= count:
-        return Prompts(known[:count])
-    model = LanguageModel(values["llm_model"], base_url=values["llm_url"], budget_tokens=values["llm_budget"])
-    try:
+    def __init__(self, run: Run, matcher: Matcher | None):
+        self._run, self._matcher = run, matcher
+        self._model: LanguageModel | None = None
+
+    def close(self) -> None:
+        """Closes connections, and tells what the language model's server left to tell."""
+        if self._model is not None:
+            self._model.close()
+            for remark in self._model.notes:
+                self._run.note(remark)
+
+    def own(self, subject: str, *, several: bool) -> Prompts:
+        """The user's prompts, without those that say nearly the same as an earlier one."""
+        given, most = self._run.params["prompts"], self._run.params["max_similarity"]
+        for text in given if several else ():
+            if fill(text, "1") == fill(text, "2"):
+                problem = "there are several subjects: write {subject} where each belongs, or run it for one at a time"
+                raise ParameterError("prompts", text, problem)
+        texts = [fill(text, subject) for text in given]
+        distinct = Distinct(most, subject)
+        made = Prompts()
+        made.texts, alike = _parted(texts, [not distinct.take(text) for text in texts])
+        if alike:
+            remedy = f": max_similarity=1 keeps all that are not repeated (it is {most:g})" if most < 1 else ""
+            made.remarks.append(
+                f"{len(alike)} of your {len(texts)} prompts are left out, since they say nearly the same as another "
+                f"one, e.g. {alike[0]!r}{remedy}"
+            )
+        near: list[str] = []
+        if self._matcher is not None:
+            made.texts, near = _parted(made.texts, Apart(self._matcher, LEAST_DISTANCE).near(made.texts))
+        if near:
+            made.remarks.append(
+                f"{len(near)} of your {len(texts)} prompts are left out, since they mean the same as another one to "
+                f"the matcher, e.g. {near[0]!r}"
+            )
+        made.similar = len(alike) + len(near)
+        return made
+
+    def new(self, subject: str, count: int) -> Prompts:
+        """As many prompts as are wanted; those that mean the same to the matcher are replaced."""
+        made = self._candidates(subject, count)
+        if self._matcher is None:
+            return made
+        remarks = made.remarks
+        apart, looked_at, asked, kept = Apart(self._matcher, LEAST_DISTANCE), 0, count, list[str]()
+        while True:
+            new = made.texts[looked_at:]
+            looked_at = len(made.texts)
+            kept += _parted(new, apart.near(new))[0]
+            if len(kept) >= count or looked_at < asked or asked >= _MOST * count:
+                break
+            asked = min(_MOST * count, asked + max(2 * (count - len(kept)), _MORE))
+            made = self._candidates(subject, asked)
+        alike = looked_at - len(kept)
+        if len(kept) < count:
+            remarks = made.remarks
+            remarks.append(
+                f"{len(kept)} different prompts for {subject!r} were found, not {count}, and repeat with other seeds: "
+                f"of {looked_at}, {alike} mean the same as another one to the matcher"
+            )
+        return Prompts(kept[:count], made.similar + alike, remarks)
+
+    def _candidates(self, subject: str, count: int) -> Prompts:
+        values = self._run.params
+        if values["written_by"] == "grid":
+            return make_prompts(
+                subject, count, task=values["task"], templates=values["templates"],
+                vocabulary=read_vocabulary(values["vocabulary"]), max_similarity=values["max_similarity"],
+                seed=values["seed"],
+            )  # fmt: skip
+        dataset = self._run.dataset
+        key = fingerprint(subject, *(values[name] for name in ("task", "instruction", "llm_model", "max_similarity")))
+        known = written_prompts(dataset).get(key, [])
+        if len(known) >= count:
+            return Prompts(known[:count])
         made = ask_prompts(
-            subject, count, model, task=values["task"], instruction=values["instruction"],
+            subject, count, self._language_model(), task=values["task"], instruction=values["instruction"],
             max_similarity=values["max_similarity"], known=known,
         )  # fmt: skip
-    finally:
-        model.close()
-    # Kept, so that a run that was interrupted, or one that makes more, goes on with the same ones.
-    run.dataset.info["idsynth_prompts"] = {**written_prompts(run.dataset), key: made.texts}
-    run.dataset.save()
-    return made
+        # Kept, so that a run that was interrupted, or one that makes more, goes on with the same ones.
+        dataset.info["idsynth_prompts"] = {**written_prompts(dataset), key: made.texts}
+        dataset.save()
+        return made
+
+    def _language_model(self) -> LanguageModel:
+        from ..llm import LanguageModel
+
+        if self._model is None:
+            values = self._run.params
+            self._model = LanguageModel(
+                values["llm_model"], base_url=values["llm_url"], budget_tokens=values["llm_budget"]
+            )
+        return self._model
+
+
+def _parted(texts: Sequence[str], left_out: Sequence[bool]) -> tuple[list[str], list[str]]:
+    """The texts that stay, and the others."""
+    pairs = list(zip(texts, left_out, strict=True))
+    return [text for text, out in pairs if not out], [text for text, out in pairs if out]
 
 
 def written_prompts(dataset: fo.Dataset) -> dict[str, list[str]]:
