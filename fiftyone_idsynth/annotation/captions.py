@@ -39,9 +39,6 @@ NOTHING = "none"
 SERVED = "openai:"
 """What the name of a model behind an OpenAI-compatible address begins with."""
 
-FATAL = ("no_key", "key_refused", "unknown_model", "no_connection", "quota", "budget")
-"""Why a server will not answer the next question either."""
-
 
 @stage(label="Caption images", group="Annotate", icon="subtitles")
 def caption(
@@ -237,7 +234,7 @@ class ServedWorker(CaptionWorker):
             return list(pool.map(self._ask, pictures))
 
     def _ask(self, picture: np.ndarray) -> Any:
-        from ..llm.errors import LanguageModelError
+        from ..llm.errors import FATAL, LanguageModelError
 
         if self._failed is not None:
             return RefusedImage(self._failed.reason, f"not asked: {self._failed.detail}")

@@ -106,7 +106,8 @@ def generate(
         templates (()): the patterns of prompts, as texts or a file, e.g. "a photo of {a subject} {setting}, {light}";
             by default those for the task
         vocabulary (None): a CSV file of words for the slots of templates, with the columns group and words, the words
-            parted by |; they are added to the words there are
+            parted by |, and if you like where (indoor, outdoor, night, ...): words that contradict one another are not
+            used together; they are added to the words there are
         written_by ("grid"): what varies the prompts: the word list (grid) or a language model (llm)
         max_similarity (0.8): prompts are left out that share a greater part of their words with another one
         model ("auto"): hub id, folder or .safetensors file; auto takes SD 1.5 for simple prompts up to 640 pixels and

@@ -200,8 +200,7 @@ def ask_prompts(
     Raises:
         LanguageModelError: it gave no usable answer to the first question
     """
-    from ..annotation.captions import FATAL
-    from ..llm.errors import LanguageModelError
+    from ..llm.errors import FATAL, LanguageModelError
 
     made, distinct, refused = Prompts(), Distinct(max_similarity, subject), Counter[str]()
     made.texts += [text for text in known if distinct.take(text)]

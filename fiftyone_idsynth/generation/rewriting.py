@@ -102,8 +102,7 @@ class _Asking:
 
     def about(self, texts: Sequence[_Asked]) -> list[str | RefusedImage]:
         """Asks about some texts; if that fails because of one of them, or of their number, about a half at a time."""
-        from ..annotation.captions import FATAL
-        from ..llm.errors import LanguageModelError
+        from ..llm.errors import FATAL, LanguageModelError
 
         hopeless = not self.answered and self._failures > _HOPELESS
         if self.failed is not None and (hopeless or self.failed.reason in FATAL):

@@ -1,4 +1,4 @@
-"""Words that vary images: swaps of words, new surroundings, and words for defects."""
+"""Words that vary images: swaps of words, and new surroundings."""
 
 from __future__ import annotations
 
@@ -24,15 +24,6 @@ PHRASE_GROUPS = ("setting", "view", "light", "weather", "camera", "season")
 
 SCENE_TEMPLATES = ("a photo taken {setting}, {light}, {weather}",)
 """The patterns of surroundings without an object."""
-
-DEFECTS = (
-    "blurry", "out of focus", "motion blur", "noise", "noisy", "grainy", "film grain", "jpeg artifacts",
-    "compression artifacts", "artifacts", "pixelated", "lowres", "low resolution", "low quality", "worst quality",
-    "bad quality", "overexposed", "underexposed", "washed out", "chromatic aberration", "watermark", "signature",
-    "logo", "text", "username", "timestamp", "border", "letterboxed", "cropped", "scan artifacts", "dust", "scratches",
-    "banding", "glitch", "duplicate", "deformed", "disfigured",
-)  # fmt: skip
-"""Tags that name what is wrong with an image; edit a copy of it."""
 
 
 @dataclass(frozen=True)
@@ -166,21 +157,3 @@ def scene_prompts(count: int, seed: int, vocabulary: Vocabulary, templates: Sequ
 
     made = grid(templates or SCENE_TEMPLATES, vocabulary, seed)
     return [text for text, _ in zip(dict.fromkeys(itertools.islice(made, 4 * count)), range(count), strict=False)]
-
-
-def defects_in(tags: Iterable[str], defects: Iterable[str] = DEFECTS) -> list[str]:
-    """Which of some tags name a defect.
-
-    Args:
-        tags: tags, with spaces or underscores
-        defects (DEFECTS): what counts as a defect
-
-    Returns:
-        these tags as they are, in their order
-    """
-    known = {_plain(word) for word in defects}
-    return [tag for tag in tags if _plain(tag) in known]
-
-
-def _plain(tag: str) -> str:
-    return " ".join(tag.lower().replace("_", " ").replace("-", " ").split())

@@ -116,3 +116,7 @@ def _meaning(
     if status in (400, 422):
         return "refused", f"{where} refuses the request"
     return "server_error", f"{where} failed ({tries}): try again later"
+
+
+FATAL = ("no_key", "key_refused", "unknown_model", "no_connection", "quota", "budget")
+"""Reasons for which a server will not answer the next question either."""

@@ -15,7 +15,6 @@ from fiftyone_idsynth.generation.english import begins_with_vowel, singulars, wi
 from fiftyone_idsynth.generation.variation import (
     SWAPPED_GROUPS,
     Vocabulary,
-    defects_in,
     read_vocabulary,
     rewrite,
     scene_prompts,
@@ -285,12 +284,3 @@ def test_a_model_that_never_answers_is_an_error_after_a_few_questions() -> None:
     with LlmServer([]) as server:
         assert rewritten(server, []) == []
         assert not server.requests
-
-
-# Defects
-
-
-def test_defects_are_found_however_they_are_spelt() -> None:
-    tags = ["Blurry", "red_panda", "jpeg_artifacts", "out-of-focus", "JPEG  Artifacts", "text", "texture"]
-    assert defects_in(tags) == ["Blurry", "jpeg_artifacts", "out-of-focus", "JPEG  Artifacts", "text"]
-    assert defects_in(tags, ["Red Panda"]) == ["red_panda"]
