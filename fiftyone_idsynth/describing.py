@@ -10,7 +10,10 @@ from .errors import FieldError, suggestion
 if TYPE_CHECKING:
     from fiftyone.core.collections import SampleCollection
 
-TEXT_FIELDS = ("training_text", "caption", "content_tags", "classification")
+PROMPT = "lineage.params.prompt"
+"""The prompt of a generated image."""
+
+TEXT_FIELDS = ("training_text", "caption", PROMPT, "content_tags", "classification")
 """Where a sample's text is looked for, the fullest first."""
 
 _KINDS = ("Classification", "Classifications")
@@ -32,6 +35,8 @@ def text_fields(samples: SampleCollection, name: str | None, parameter: str = "t
     texts = [path for path in samples.get_field_schema(ftype=fo.StringField) if path not in ("id", "filepath")]
     labels = samples.get_field_schema(ftype=fo.EmbeddedDocumentField)
     kinds = tuple(getattr(fo, kind) for kind in _KINDS)
+    if samples.has_field("lineage.params"):
+        texts.append(PROMPT)
     known = [*texts, *(path for path, field in labels.items() if issubclass(field.document_type, kinds))]
     if name is None:
         return tuple(path for path in TEXT_FIELDS if path in known)

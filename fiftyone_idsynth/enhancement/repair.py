@@ -104,7 +104,8 @@ def repair(
         tag_field (None): the field with tags; ``content_tags`` if there is one
         by_issues (True): whether the issues that ``score_quality`` found count too
         text_field (None): a field with the text of each image: text, tags or a class; by default the first of
-            training_text, caption, content_tags and classification that says something
+            training_text, caption, the prompt of a generated image, content_tags and classification that says
+            something
         negative_prompt (""): what the images shall not show besides their defects
         model ("stable-diffusion-v1-5/stable-diffusion-v1-5"): hub id, folder or .safetensors file
         strength (0.3): how much of the image is given up in the first round

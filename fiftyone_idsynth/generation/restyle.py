@@ -116,7 +116,8 @@ def restyle(
         prompts (()): patterns of prompts: texts, or a text file with one a line, e.g. "an oil painting of {text}"; the
             images of a sample take them in turn
         text_field (None): a field with the text of each image: text, tags or a class; by default the first of
-            training_text, caption, content_tags and classification that says something
+            training_text, caption, the prompt of a generated image, content_tags and classification that says
+            something
         instruction (None): what the language model is told, by default
             :data:`fiftyone_idsynth.generation.variation.REWRITE_INSTRUCTION`: keep the main subject, change the rest
         variants (1): images made from each sample; a larger number later adds to the earlier ones
