@@ -14,7 +14,7 @@ from fiftyone_idsynth.models.options import Options
 from fiftyone_idsynth.models.roles import Matcher
 from tests.models import tiny
 
-CPU = Options(device="cpu")
+CPU = Options(device="cpu", dtype="float32")
 TEXTS = ["a red panda", "a dog", "something else that is described at length"]
 BUILDERS = {"clip": tiny.clip, "siglip": tiny.siglip}
 

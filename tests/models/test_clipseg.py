@@ -21,7 +21,7 @@ from tests.models import tiny_regions
 from tests.zoo import shapes_world as world
 from tests.zoo.evaluate import exactly, iou, name
 
-CPU = Options(device="cpu")
+CPU = Options(device="cpu", dtype="float32")
 
 
 @pytest.fixture(autouse=True)

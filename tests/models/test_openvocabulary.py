@@ -17,7 +17,7 @@ from tests.models import tiny_regions
 from tests.zoo import shapes_world as world
 from tests.zoo.evaluate import exactly, iou, name
 
-CPU = Options(device="cpu")
+CPU = Options(device="cpu", dtype="float32")
 LONG = ["red panda", "cat", "box", "a small dog", "person", "remote control", "car", "tree"]
 
 

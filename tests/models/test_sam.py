@@ -36,7 +36,7 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture
 def sam(folder: Path) -> Sam:
-    found = find_model(Refiner, str(folder), Options(device="cpu"))
+    found = find_model(Refiner, str(folder), Options(device="cpu", dtype="float32"))
     assert isinstance(found, Sam)
     return found
 

@@ -15,7 +15,7 @@ from fiftyone_idsynth.models.options import Options
 from fiftyone_idsynth.models.roles import Tag, Tagger
 from tests.models import tiny, tiny_yolo
 
-CPU = Options(device="cpu")
+CPU = Options(device="cpu", dtype="float32")
 RED, BLUE, WHITE, BLACK = (255, 0, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
 BRIGHT = [[10 / 3] * 3]
 """Weights with which a model for values 0..1 gives a sigmoid of 10 times the brightness."""
