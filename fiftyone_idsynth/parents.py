@@ -172,7 +172,9 @@ def keys_of(run: Run, plan: str, parent: Parent, variants: int) -> list[str]:
     """The keys of the pictures of a sample: others where its file or the values that are needed have changed."""
     from .engine import file_stamp
 
-    stamp = fingerprint(file_stamp(parent.filepath), {path: checksum(value) for path, value in parent.values.items()})
+    # A field that is empty counts as one that is not there.
+    said = {path: checksum(value) for path, value in parent.values.items() if value is not None}
+    stamp = fingerprint(file_stamp(parent.filepath), said)
     return [f"{run.stage.name}-{plan}-{parent.id}-{stamp}-{variant}" for variant in range(variants)]
 
 
