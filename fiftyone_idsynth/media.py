@@ -371,6 +371,8 @@ def media_store(dataset: fo.Dataset) -> MediaStore:
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     """Writes a file so that it is there completely or not at all, making its folder.
 
+    A process that is killed meanwhile can leave a file ``.partial-*`` in the folder, which nothing reads.
+
     Raises:
         StorageError: no space, no permission
     """

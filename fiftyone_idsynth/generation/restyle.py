@@ -119,7 +119,7 @@ def restyle(
             training_text, caption, the prompt of a generated image, content_tags and classification that says
             something
         instruction (None): what the language model is told, by default
-            :data:`fiftyone_idsynth.generation.variation.REWRITE_INSTRUCTION`: keep the main subject, change the rest
+            :data:`fiftyone_idsynth.generation.rewriting.REWRITE_INSTRUCTION`: keep the main subject, change the rest
         variants (1): images made from each sample; a larger number later adds to the earlier ones
         model ("stable-diffusion-v1-5/stable-diffusion-v1-5"): hub id, folder or .safetensors file
         strength (0.6): how much of the image is given up: near 0 it stays as it is, at 1 nothing is left

@@ -102,7 +102,7 @@ class Rewording:
             keep: for each one the words that must stay
             names: for each one what tells its sample from others, and its number among the sample's pictures
             model: the language model
-            instruction: what it is told; by default :data:`~fiftyone_idsynth.generation.variation.REWRITE_INSTRUCTION`
+            instruction: what it is told; by default :data:`~fiftyone_idsynth.generation.rewriting.REWRITE_INSTRUCTION`
 
         Raises:
             LanguageModelError: it gave no usable answer to the first question
