@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 SYNTHETIC_TAG = "synthetic"
 """Sample tag of what a generator made: ``"DATASET#synthetic"`` stands for all of it."""
 
+SHOWN = 10
+"""How many prompts a dry run shows."""
+
 Steps = Annotated[
     int | None,
     Bounds(1, 1000),

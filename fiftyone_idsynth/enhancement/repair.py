@@ -13,6 +13,7 @@ from ..measures.rating import MEASURES
 from ..modelling import AllowPickle, Device, DType, Offline, Revision
 from ..models.options import Options
 from ..painting import (
+    SHOWN,
     DryRun,
     Guidance,
     Loras,
@@ -47,9 +48,6 @@ if TYPE_CHECKING:
 
 LARGEST = 1.5
 """Longest side of repaired images, as a share of the side that the model was trained at."""
-
-SHOWN = 10
-"""How many prompts a dry run shows."""
 
 
 @stage(label="Repair images", group="Enhance", icon="healing", unit="images")

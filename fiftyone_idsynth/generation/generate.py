@@ -13,6 +13,7 @@ from ..errors import ParameterError, RefusedImage
 from ..media import MediaStore
 from ..modelling import AllowPickle, Device, DType, Offline, Revision
 from ..painting import (
+    SHOWN,
     DryRun,
     Guidance,
     ImageFormat,
@@ -44,10 +45,6 @@ from .wording import Prompt, choose_model, write_prompts
 
 if TYPE_CHECKING:
     import fiftyone as fo
-
-
-SHOWN = 10
-"""How many prompts a dry run shows."""
 
 
 @stage(label="Generate images from text", group="Generate", icon="brush", unit="images", creates=True)

@@ -11,6 +11,7 @@ from ..errors import ParameterError, suggestion
 from ..modelling import AllowPickle, Device, DType, Offline, Revision
 from ..models.options import Options
 from ..painting import (
+    SHOWN,
     DryRun,
     Guidance,
     Loras,
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
 
     from ..parents import Parent
     from .widening import Widening
-
-SHOWN = 10
-"""How many prompts a dry run shows."""
 
 
 @stage(label="Widen images (outpaint)", group="Generate", icon="aspect_ratio", unit="images")
@@ -107,6 +105,7 @@ def outpaint(
     Returns:
         a report with the number of images and their size
     """
+    from ..carrying import chosen_fields
     from ..engine import create_samples
     from ..media import media_store
     from ..parents import find_parents, not_yet_made, plan_of, read_parents, sizes_of, tasks
@@ -117,7 +116,7 @@ def outpaint(
     run = current_run()
     widening = Widening(*(parse_extent(run.params[side], side) for side in SIDES))
     _check_extent(samples, widening, object_ratio)
-    carried = _label_fields(samples, label_fields)
+    carried = chosen_fields(samples, label_fields)
     _check_prompt_field(samples, prompt_field, prompts)
     ids = find_parents(samples, run)
     shares = _shares(samples, run, ids, object_ratio)
@@ -204,20 +203,6 @@ def _new_size(size: tuple[int, int], widening: Widening, share: float, ratio: fl
 
     margins = widening.margins(*size) if ratio is None else margins_for_ratio(*size, share, ratio)
     return margins.size(*size)
-
-
-def _label_fields(samples: SampleCollection, names: tuple[str, ...] | None) -> tuple[str, ...]:
-    """The fields whose labels are carried over."""
-    import fiftyone as fo
-
-    from ..carrying import KINDS, label_fields
-    from ..samples import require_field
-
-    if names is None:
-        return label_fields(dataset_of(samples))
-    for name in names:
-        require_field(samples, name, *(getattr(fo, kind) for kind in KINDS), parameter="label_fields")
-    return tuple(dict.fromkeys(names))
 
 
 def _check_prompt_field(samples: SampleCollection, name: str | None, prompts: tuple[str, ...]) -> None:

@@ -11,6 +11,7 @@ from ..errors import ParameterError
 from ..modelling import AllowPickle, Device, DType, Offline, Revision
 from ..models.options import Options
 from ..painting import (
+    SHOWN,
     DryRun,
     Guidance,
     Loras,
@@ -42,9 +43,6 @@ if TYPE_CHECKING:
 
     from .objects import ObjectFinder
     from .recontexts import Plan, RecontextWorker
-
-SHOWN = 10
-"""How many prompts a dry run shows."""
 
 REPLACED_RIM = 6
 """Pixels round an object's mask that are painted anew with it, where nothing else is asked for: its edge and shadow."""

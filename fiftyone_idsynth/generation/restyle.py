@@ -12,6 +12,7 @@ from ..errors import ParameterError, UsageError
 from ..modelling import AllowPickle, Device, DType, Offline, Revision
 from ..models.options import Options
 from ..painting import (
+    SHOWN,
     DryRun,
     Guidance,
     Loras,
@@ -46,9 +47,6 @@ if TYPE_CHECKING:
     from .restyling import Prompting
     from .rewording import Rewording
     from .verifying import Verifier
-
-SHOWN = 10
-"""How many prompts a dry run shows."""
 
 
 @stage(label="Restyle images", group="Generate", icon="style", unit="images")
@@ -216,7 +214,7 @@ def _controlnet(control: str, name: str | None, model: str, options: Options) ->
 def _rewording(run: Run) -> Rewording:
     """How texts are changed."""
     from .rewording import SLOT, Rewording, check_words
-    from .variation import read_vocabulary
+    from .wordlist import read_vocabulary
 
     values = run.params
     swaps, templates = values["swaps"], tuple(values["prompts"])

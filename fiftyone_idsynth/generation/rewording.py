@@ -11,7 +11,9 @@ import numpy as np
 
 from ..errors import ParameterError, RefusedImage
 from ..painting import picture_seed
-from .variation import Vocabulary, rewrite, swap_words
+from .rewriting import rewrite
+from .variation import swap_words
+from .wordlist import Vocabulary
 
 if TYPE_CHECKING:
     from ..llm import LanguageModel

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from ..errors import RefusedImage
 from ..stage import Run, fingerprint
-from .variation import read_vocabulary, rewrite, scene_prompts
+from .rewriting import rewrite
+from .variation import scene_prompts
+from .wordlist import read_vocabulary
 
 INSTRUCTION = """\
 You describe surroundings into which a picture of {subject} will be set. For each numbered description write another \

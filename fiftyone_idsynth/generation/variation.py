@@ -10,9 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .english import begins_with_vowel, is_determined, whole_word
-from .rewriting import rewrite as rewrite
 from .wordlist import Vocabulary
-from .wordlist import read_vocabulary as read_vocabulary
 
 SWAPPED_GROUPS = (
     "style", "era", "material", "colour", "condition", "mood", "time of day", "place", "sky", "season",

@@ -8,7 +8,7 @@ from fiftyone_idsynth.describing import labels_of, text_of
 from fiftyone_idsynth.enhancement.defects import DEFECTS, measured, named
 from fiftyone_idsynth.errors import ParameterError, RefusedImage
 from fiftyone_idsynth.generation.rewording import SLOT, Rewording, check_words, renamed
-from fiftyone_idsynth.generation.variation import read_vocabulary
+from fiftyone_idsynth.generation.wordlist import read_vocabulary
 
 
 def rewording(**more):

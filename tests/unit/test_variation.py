@@ -1,4 +1,4 @@
-"""Words that vary images: the vocabulary, articles, swaps, surroundings, rewritten texts, names of defects."""
+"""Words that vary images: the vocabulary, articles, swaps, surroundings, rewritten texts."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ import pytest
 
 from fiftyone_idsynth.errors import ParameterError, RefusedImage
 from fiftyone_idsynth.generation.english import begins_with_vowel, singulars, with_article
+from fiftyone_idsynth.generation.rewriting import rewrite
 from fiftyone_idsynth.generation.variation import (
     SWAPPED_GROUPS,
-    Vocabulary,
-    read_vocabulary,
-    rewrite,
     scene_prompts,
     swap_words,
 )
+from fiftyone_idsynth.generation.wordlist import Vocabulary, read_vocabulary
 from fiftyone_idsynth.llm import LanguageModel, LanguageModelError
 from tests.llm_server import LlmServer, Reply, Request
 

@@ -35,7 +35,7 @@ OFFLOADING = "keeping only the part that is at work on the device"
 TILING = "decoding in tiles, which may alter fine details"
 
 MEASURES = (SLICING, OFFLOADING, TILING)
-"""What saves memory, in the order in which it is taken: the first two leave pictures as they are."""
+"""What saves memory, in the order in which it is taken; tiling, which may alter details, is the last."""
 
 
 class PipelineGenerator(Generator):
