@@ -6,7 +6,10 @@ EXTRAS ?= dev,ray
 UV := $(BIN)/python -m uv
 INSTALL := $(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt
 
-.PHONY: demo test lint types bench clean
+# The Label Studio that the tests of labelling start; it needs an environment of its own.
+LABEL_STUDIO ?= build/label-studio
+
+.PHONY: demo test lint types bench label-studio clean
 
 demo: $(VENV)/.installed
 	$(BIN)/idsynth demo
@@ -24,6 +27,13 @@ types: $(VENV)/.installed
 bench: $(VENV)/.installed
 	$(INSTALL) --editable ".[bench]"
 	for benchmark in benchmarks/*.py; do $(BIN)/python $$benchmark || exit 1; done
+
+label-studio: $(LABEL_STUDIO)/.installed
+
+$(LABEL_STUDIO)/.installed: $(VENV)/.installed
+	test -x $(LABEL_STUDIO)/bin/python || $(PYTHON) -m venv $(LABEL_STUDIO)
+	$(UV) pip install --quiet --python $(LABEL_STUDIO)/bin/python label-studio==1.23.2
+	touch $@
 
 # FiftyOne downloads its mongod while it is installed; where that failed, and nobody runs a server, the package is used.
 $(VENV)/.installed: pyproject.toml constraints.txt
