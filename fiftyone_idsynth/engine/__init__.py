@@ -27,6 +27,7 @@ __all__ = [
     "Worker",
     "batched",
     "create_samples",
+    "made_already",
     "process",
     "saving",
     "update_samples",
@@ -150,6 +151,17 @@ def create_samples(
                     write()
 
 
+def made_already(dataset: fo.Dataset, keys: Iterable[str]) -> set[str]:
+    """Which of these keys belong to samples that are in the dataset."""
+    from fiftyone import ViewField as F
+
+    if not dataset.has_field("lineage.key"):
+        return set()
+    return {
+        key for page in batched(keys, PAGE) for key in dataset.match(F("lineage.key").is_in(page)).values("lineage.key")
+    }
+
+
 @contextmanager
 def saving(write: Callable[[], None]) -> Iterator[None]:
     """Writes what was computed at the end, also when something fails, unless it is the database that fails."""
@@ -195,11 +207,8 @@ def _pending(dataset: fo.Dataset, ids: list[str], worker: Worker, run: Run, done
 
 
 def _unmade(dataset: fo.Dataset, tasks: Iterable[Task], run: Run, bar: Any) -> Iterator[Task]:
-    from fiftyone import ViewField as F
-
     for page in batched(tasks, PAGE):
-        keys = [key for task in page for key in task.keys]
-        existing = set(dataset.match(F("lineage.key").is_in(keys)).values("lineage.key"))
+        existing = made_already(dataset, [key for task in page for key in task.keys])
         for task in page:
             missing = tuple(key for key in task.keys if key not in existing)
             run.skipped(len(task.keys) - len(missing))

@@ -133,6 +133,7 @@ def compose(
         engine ("local"): where the images are made
         progress (None): FiftyOne's progress setting
     """
+    from ..engine import made_already
     from ..samples import dataset_of
     from .layout import LayoutRules
 
@@ -150,7 +151,8 @@ def compose(
         require_field(foregrounds, single_object_field, parameter="single_object_field")
     plan = _plan_key(run, views, label_field)
     modes = tuple(dict.fromkeys(blending))
-    if run.remembered.get("plan") == plan and _all_made(made, plan, count, modes):
+    keys = [_key(plan, index, mode) for index in range(count) for mode in modes]
+    if run.remembered.get("plan") == plan and len(made_already(made, keys)) == len(keys):
         run.skipped(count * len(modes))
         return run.report(outputs=run.remembered.get("outputs", {}))
 
@@ -224,15 +226,6 @@ def _plan_key(run: Run, views: Mapping[str, SampleCollection], label_field: str 
 
 def _key(plan: str, index: int, mode: str) -> str:
     return f"compose-{plan}-{index}-{mode}"
-
-
-def _all_made(dataset: fo.Dataset, plan: str, count: int, modes: Sequence[str]) -> bool:
-    from fiftyone import ViewField as F
-
-    if not dataset.has_field("lineage.key"):
-        return False
-    made = set(dataset.match(F("lineage.params.plan") == plan).values("lineage.key"))
-    return all(_key(plan, index, mode) in made for index in range(count) for mode in modes)
 
 
 def _make(

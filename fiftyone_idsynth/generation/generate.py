@@ -126,7 +126,7 @@ def generate(
     Returns:
         a report with the variety of the prompts
     """
-    from ..engine import create_samples
+    from ..engine import create_samples, made_already
     from ..media import media_store
     from ..models.options import Options
 
@@ -145,8 +145,8 @@ def generate(
     size = _size(painter, width, height)
     painter.check_prompts((prompt.text for prompt in texts), negative_prompt)
     painter.record()
-    tasks = list(_tasks(texts, count, negative_prompt, seed, fingerprint(painter.key, size, image_format)))
-    missing = _missing(run.dataset, [task.keys[0] for task in tasks])
+    wished = (texts, count, negative_prompt, seed, fingerprint(painter.key, size, image_format))
+    missing = count - len(made_already(run.dataset, (task.keys[0] for task in _tasks(*wished))))
     seconds = painter.announce(missing, *size, always=dry_run)
     shown = {"model": chosen, "size": "x".join(map(str, size)), **variety}
     if dry_run:
@@ -156,7 +156,7 @@ def generate(
     worker = GenerateWorker(painter, media_store(run.dataset), size, f".{image_format}", class_field, tags)
     if class_field:
         _declare_class(run.dataset, class_field)
-    create_samples(run.dataset, tasks, worker, total=count, batch_size=batch_size)
+    create_samples(run.dataset, _tasks(*wished), worker, total=count, batch_size=batch_size)
     return run.report(shown)
 
 
@@ -248,18 +248,6 @@ def _tasks(prompts: Sequence[Prompt], count: int, negative: str, seed: int, how:
         times[prompt.text] += 1
         key = f"generate-{fingerprint(how, prompt.text, negative, seed, time)}"
         yield Task((key,), Order(prompt.text, prompt.subject, negative, picture_seed(seed, prompt.text, time)))
-
-
-def _missing(dataset: fo.Dataset, keys: Sequence[str]) -> int:
-    """How many of these images are not there yet."""
-    from fiftyone import ViewField as F
-
-    from ..samples import pages
-
-    if not dataset.has_field("lineage.key"):
-        return len(keys)
-    there = sum(dataset.match(F("lineage.key").is_in(page)).count() for page in pages(list(keys)))
-    return len(keys) - there
 
 
 def _declare_class(dataset: fo.Dataset, name: str) -> None:

@@ -166,7 +166,7 @@ def restyle(
     size = _usual([painter.fit(*one, longest) for one in sizes_of(samples, ids)])
     seconds = painter.announce(left, *size, strength, always=dry_run) if size else 0.0
     parents = read_parents(samples, ids, list(dict.fromkeys((*carried, *prompting.text_fields))))
-    tasks = prompting.tasks(itertools.islice(parents, SHOWN) if dry_run else parents, plan, variants, run, _there(run))
+    tasks = prompting.tasks(itertools.islice(parents, SHOWN) if dry_run else parents, plan, variants, run)
     outputs: dict[str, Any] = {"model": model, **left_out}
     try:
         if dry_run:
@@ -323,15 +323,3 @@ def _layout(control: Any, depth_model: str, options: Options) -> Any:
 def _usual(sizes: list[tuple[int, int]]) -> tuple[int, int] | None:
     """The middle one of some sizes."""
     return sorted(sizes, key=lambda size: size[0] * size[1])[len(sizes) // 2] if sizes else None
-
-
-def _there(run: Run) -> Any:
-    """Tells which keys there are in the dataset."""
-    from fiftyone import ViewField as F
-
-    def there(keys: list[str]) -> set[str]:
-        if not run.dataset.has_field("lineage.key"):
-            return set()
-        return set(run.dataset.match(F("lineage.key").is_in(keys)).values("lineage.key"))
-
-    return there

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from ..carrying import Rescaled, carried
 from ..describing import labels_of, text_of
-from ..engine import NewSample, Task, Worker, batched
+from ..engine import NewSample, Task, Worker, batched, made_already
 from ..errors import RefusedImage
 from ..media import MediaStore, read_image
 from ..painting import Painter, picture_seed
@@ -68,9 +68,7 @@ class Prompting:
         kept = [name for field in self.label_fields for name in labels_of(parent.values[field])]
         return text_of(parent.values, self.text_fields), list(dict.fromkeys(kept))
 
-    def tasks(
-        self, parents: Iterable[Parent], plan: str, variants: int, run: Run, there: Callable[[list[str]], set[str]]
-    ) -> Iterator[Task]:
+    def tasks(self, parents: Iterable[Parent], plan: str, variants: int, run: Run) -> Iterator[Task]:
         """The tasks of restyling samples; a language model is asked only for pictures that are not there yet.
 
         Args:
@@ -78,7 +76,6 @@ class Prompting:
             plan: fingerprint of all else that decides the pictures
             variants: number of pictures of each sample
             run: the run
-            there: tells which of some keys there are already
         """
         from ..llm.errors import LanguageModelError
 
@@ -89,7 +86,7 @@ class Prompting:
                 for number, parent in enumerate(page)
                 for variant, key in enumerate(keys_of(run, plan, parent, variants))
             }
-            made = there(list(keys.values())) if self.writer else set()
+            made = made_already(run.dataset, keys.values()) if self.writer else set()
             wanted = {place for place, key in keys.items() if key not in made}
             try:
                 wordings = self._worded(page, variants, wanted)
