@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...errors import IdsynthError, ParameterError
 from ...media import write_atomically
+from ...training_folder import TrainingFolder
 
 if TYPE_CHECKING:
     from .examples import Example
@@ -20,22 +19,21 @@ _SMOOTHED = 50
 """Steps whose losses are averaged; the loss of a single step is mostly its noise level."""
 
 
-class LoraFolder:
-    """The folder of a LoRA.
-
-    ``training.json`` names the parameters and images of the training, from its beginning, and its result at the end.
-    The checkpoint and what is cached are removed when the training is finished.
+class LoraFolder(TrainingFolder):
+    """The folder of a LoRA; what is cached in it is removed when the training is finished.
 
     Args:
         path: the folder
         name: the name of the LoRA
     """
 
+    kind = "LoRA"
+    elsewhere = "choose another name or path"
+
     def __init__(self, path: Path, name: str):
-        self.path, self.name = path, name
+        super().__init__(path)
+        self.name = name
         self.cache = path / "cache"
-        self._record, self._checkpoint = path / "training.json", path / "checkpoint.pt"
-        self.result: dict[str, Any] = {}
 
     @property
     def file(self) -> Path:
@@ -56,51 +54,7 @@ class LoraFolder:
             e.id: {"file": e.filepath, "sha256": e.sha256, "text": e.text, "regularization": e.regular}
             for e in examples
         }
-        wanted = {"parameters": json.loads(json.dumps(parameters)), "images": images}
-        if self._record.exists():
-            there = self._read()
-            self.result = there.get("result", {})
-            others = _differences(there, wanted)
-            if others and not self.result and not self._checkpoint.exists():
-                self.clean()  # nothing was learnt yet, so nothing is lost
-                self._write(self._record, wanted)
-            elif others:
-                raise ParameterError(
-                    "path", str(self.path),
-                    f"this folder holds the training of another LoRA ({'; '.join(others)}), which is not overwritten: "
-                    "choose another name or path, or delete the folder",
-                )  # fmt: skip
-            return
-        if self.path.is_dir() and any(not file.name.startswith(".partial-") for file in self.path.iterdir()):
-            raise ParameterError(
-                "path", str(self.path), "this folder holds other files: choose one that is empty or does not exist"
-            )
-        self._write(self._record, wanted)
-
-    def save_checkpoint(self, state: Mapping[str, Any]) -> None:
-        """Writes the state of the training; a process that is killed leaves the one before."""
-        import torch
-
-        buffer = io.BytesIO()
-        torch.save(dict(state), buffer)
-        write_atomically(self._checkpoint, buffer.getvalue())
-
-    def load_checkpoint(self) -> dict[str, Any] | None:
-        """The state of the training, on the CPU, if there is one."""
-        import pickle
-
-        import torch
-
-        if not self._checkpoint.exists():
-            return None
-        try:
-            state: dict[str, Any] = torch.load(self._checkpoint, map_location="cpu", weights_only=True)
-        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            raise IdsynthError(
-                f"{self._checkpoint} is damaged ({str(error).splitlines()[0][:200]}): delete it, and the training "
-                "begins anew"
-            ) from error
-        return state
+        self.claim_for(parameters, images)
 
     def save_losses(self, losses: Sequence[float], rates: Sequence[float]) -> tuple[Path, Path]:
         """Writes the loss and learning rate of each step as a table and as a picture; returns their paths."""
@@ -114,57 +68,16 @@ class LoraFolder:
         write_atomically(self.path / "loss.png", _curve(self.name, losses))
         return self.path / "loss.csv", self.path / "loss.png"
 
-    def finish(self, result: Mapping[str, Any]) -> None:
-        """Notes the result, and removes what only the training needed."""
-        self.result = dict(result)
-        self._write(self._record, {**self._read(), "result": self.result})
-        self.clean()
-
     def clean(self) -> None:
-        """Removes what only an unfinished training needs."""
-        self._checkpoint.unlink(missing_ok=True)
+        super().clean()
         if self.cache.is_dir():
             shutil.rmtree(self.cache)
-        for partial in self.path.glob(".partial-*"):  # of a process that was killed
-            shutil.rmtree(partial) if partial.is_dir() else partial.unlink()
-
-    def _read(self) -> dict[str, Any]:
-        try:
-            record: dict[str, Any] = json.loads(self._record.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise IdsynthError(f"{self._record} is damaged ({error}): choose another name or path") from error
-        return record
-
-    def _write(self, path: Path, value: Mapping[str, Any]) -> None:
-        write_atomically(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def smoothed(losses: Sequence[float]) -> float:
     """The mean loss of the last steps."""
     last = losses[-_SMOOTHED:]
     return sum(last) / len(last)
-
-
-def _differences(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """In what two trainings differ, in words."""
-    before, now = there.get("parameters", {}), wanted["parameters"]
-    found = [
-        f"{name}={before.get(name)!r}, not {now.get(name)!r}"
-        for name in sorted({*before, *now})
-        if before.get(name) != now.get(name)
-    ]
-    had, has = (
-        {
-            id: (image["sha256"], image["text"], image["regularization"])
-            for id, image in record.get("images", {}).items()
-        }
-        for record in (there, wanted)
-    )
-    if had != has:
-        changed = sum(had[id] != has[id] for id in had.keys() & has.keys())
-        new, gone = len(has.keys() - had.keys()), len(had.keys() - has.keys())
-        found.append(f"images: {gone} of its {len(had)} are missing now, {new} are new, {changed} have changed")
-    return found
 
 
 def _curve(name: str, losses: Sequence[float]) -> bytes:
