@@ -1,4 +1,4 @@
-"""A real Label Studio on a free loopback port, with SQLite and a data folder of its own, that can be killed and revived.
+"""A real Label Studio on a free loopback port, with SQLite and a data folder of its own; it can be killed and revived.
 
     with LabelStudioServer(folder) as server:
         server.url, server.token, server.document_root
