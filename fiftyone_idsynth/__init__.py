@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from .generation.restyle import restyle as restyle
     from .generation.train_lora import train_lora as train_lora
     from .learning.select_uncertain import select_uncertain as select_uncertain
+    from .quality.measure_distribution import measure_distribution as measure_distribution
     from .quality.score import score_quality as score_quality
     from .recipe import run_recipe as run_recipe
     from .stage import stages as stages

@@ -49,6 +49,7 @@ class Report:
         outputs: what else the stage found
         notes: remarks for the user
         seconds: time it took
+        charts: charts for the App, each with a ``title`` and the ``data`` and ``layout`` of a Plotly figure
     """
 
     stage: str
@@ -62,6 +63,7 @@ class Report:
     outputs: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    charts: list[dict[str, Any]] = field(default_factory=list)
 
     def __str__(self) -> str:
         rate = f", {self.processed / self.seconds:.1f}/s" if self.processed and self.seconds > 0.1 else ""

@@ -73,7 +73,7 @@ class StageOperator(foo.Operator):
             ctx.log(str(report))
             return
         yield ctx.ops.reload_dataset()
-        yield ctx.ops.show_output(_output_form(self.stage).to_json(), {"report": _as_markdown(report)})
+        yield ctx.ops.show_output(_output_form(self.stage, report).to_json(), {"report": _as_markdown(report)})
 
     def resolve_output(self, ctx: foo.ExecutionContext) -> types.Property:
         return _output_form(self.stage)
@@ -215,9 +215,11 @@ def _given(stage: Stage, params: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _output_form(stage: Stage) -> types.Property:
+def _output_form(stage: Stage, report: Report | None = None) -> types.Property:
     outputs = types.Object()
     outputs.str("report", view=types.MarkdownView())
+    for number, chart in enumerate(report.charts if report else ()):
+        outputs.plot(f"chart_{number}", data=chart["data"], layout=chart["layout"])
     return types.Property(outputs, view=types.View(label=stage.label))
 
 

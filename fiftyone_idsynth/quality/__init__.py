@@ -1,4 +1,4 @@
 """Measure images."""
 
-STAGES = ("score",)
+STAGES = ("score", "measure_distribution")
 """The modules that hold stages."""
