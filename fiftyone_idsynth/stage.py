@@ -30,10 +30,10 @@ import functools
 import importlib
 import inspect
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from .errors import DatabaseError, IdsynthError, UsageError, storage_error, suggestion
+from .errors import DatabaseError, IdsynthError, ParameterError, UsageError, storage_error, suggestion
 from .parameters import (
     EXECUTION_PARAMETERS,
     BatchSize,
@@ -61,7 +61,7 @@ from .runs import Report, Run, current_run, execute, fingerprint, storable
 __all__ = [
     "EXECUTION_PARAMETERS", "BatchSize", "Bounds", "Choices", "Convert", "Described", "Engine", "ExistingPath",
     "Fraction", "LabelField", "NumWorkers", "Parameter", "Progress", "Report", "Run", "SampleReference",
-    "Samples", "Seed", "Stage", "current_run", "fingerprint", "stage", "stages", "storable",
+    "Samples", "Seed", "Stage", "current_run", "fingerprint", "parse_options", "stage", "stages", "storable",
 ]  # fmt: skip
 
 ROOMS = (
@@ -236,6 +236,34 @@ def stages() -> dict[str, Stage]:
             for value in vars(importlib.import_module(f"{package}.{room}.{module}")).values():
                 if isinstance(value, Stage):
                     found[value.name] = value
+    return found
+
+
+def parse_options(options: dict[str, Any], names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Reads the parameters of single stages that a stage which runs them was given as ``options``.
+
+    Args:
+        options: STAGE.PARAMETER -> value
+        names: the stages that are run
+
+    Returns:
+        stage -> parameter -> checked value
+
+    Raises:
+        ParameterError: a stage is not among them, a parameter does not exist or its value is not allowed
+    """
+    known = list(dict.fromkeys(names))
+    found: dict[str, dict[str, Any]] = {}
+    for name, value in options.items():
+        its, dot, parameter = name.partition(".")
+        if not dot or its not in known:
+            problem = f"{name!r} must be STAGE.PARAMETER: {suggestion(its, known)}"
+            raise ParameterError("options", options, problem)
+        parameters = stages()[its].parameters
+        if parameter not in parameters:
+            problem = f"{its} has no {parameter!r}: {suggestion(parameter, parameters)}"
+            raise ParameterError("options", options, problem)
+        found.setdefault(its, {})[parameter] = parameters[parameter].parse(value)
     return found
 
 

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ..errors import ParameterError, suggestion
 from ..generation.wording import SMALL_MODEL
-from ..stage import stages
+from ..stage import parse_options
 
 Task = Literal["detection", "segmentation", "classification", "generation"]
 Filter = Literal["similarity", "statistics", "llm", "none"]
@@ -216,19 +215,9 @@ def _loading(wish: Wish, role: str) -> dict[str, Any]:
 
 
 def _with_options(steps: list[PlannedStep], options: dict[str, Any]) -> list[PlannedStep]:
-    planned = list(dict.fromkeys(step.stage for step in steps))
-    for name, value in options.items():
-        stage, dot, parameter = name.partition(".")
-        if not dot or stage not in planned:
-            problem = f"{name!r} must be STAGE.PARAMETER: {suggestion(stage, planned)}"
-            raise ParameterError("options", options, problem)
-        known = stages()[stage].parameters
-        if parameter not in known:
-            raise ParameterError("options", options, f"{stage} has no {parameter!r}: {suggestion(parameter, known)}")
-        parsed = known[parameter].parse(value)
-        for step in steps:
-            if step.stage == stage:
-                step.params[parameter] = parsed
+    given = parse_options(options, (step.stage for step in steps))
+    for step in steps:
+        step.params |= given.get(step.stage, {})
     return steps
 
 
