@@ -43,8 +43,10 @@ if TYPE_CHECKING:
     from .generation.recontextualize import recontextualize as recontextualize
     from .generation.restyle import restyle as restyle
     from .generation.train_lora import train_lora as train_lora
+    from .learning.predict import predict as predict
     from .learning.select_uncertain import select_uncertain as select_uncertain
     from .quality.measure_distribution import measure_distribution as measure_distribution
+    from .learning.train import train as train
     from .quality.score import score_quality as score_quality
     from .recipe import run_recipe as run_recipe
     from .stage import stages as stages

@@ -1,4 +1,4 @@
 """Learn from people: which images they should label next."""
 
-STAGES = ("select_uncertain",)
+STAGES = ("select_uncertain", "train", "predict")
 """The modules that hold stages."""

@@ -88,6 +88,11 @@ def find_model(role: type[AnyModel], name: str, options: Options | None = None) 
     return model
 
 
+def roles_of(found: Found) -> list[type[Model]]:
+    """The roles that a model can serve in, as far as its files tell."""
+    return [role for role, modules in ADAPTERS.items() if any(_module(name).fits(found, role) for name in modules)]
+
+
 def release() -> None:
     """Frees all loaded models that nobody else holds."""
     from .batches import empty_cache
@@ -100,18 +105,18 @@ def release() -> None:
 
 def _adapter(role: type[Model], found: Found) -> ModuleType:
     for module in ADAPTERS[role]:
-        adapter = importlib.import_module(f"{__package__}.{module}")
+        adapter = _module(module)
         if adapter.fits(found, role):
             return adapter
-    others = [
-        other.role
-        for other, modules in ADAPTERS.items()
-        if other is not role and any(importlib.import_module(f"{__package__}.{m}").fits(found, other) for m in modules)
-    ]
+    others = [other.role for other in roles_of(found) if other is not role]
     can = f"it can serve as {' or '.join(others)}" if others else "no kind of model that is used here"
     raise WrongModel(
         f"{found.name} is {found.kind}, not {_a(role.role)} ({can}): name {_a(role.role)}, e.g. {role.example}"
     )
+
+
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f"{__package__}.{name}")
 
 
 def _a(noun: str) -> str:
