@@ -44,10 +44,16 @@ def test_frechet_distance_of_known_normal_distributions() -> None:
     assert found == pytest.approx(5.0, rel=0.01)
 
 
-def test_frechet_distance_stays_real_with_fewer_images_than_dimensions() -> None:
-    a, b = normal(10, 64, seed=5), normal(12, 64, seed=6)
-    assert distances.frechet_distance(Moments.of(a), Moments.of(b)) > 0
-    assert distances.frechet_distance(Moments.of(a), Moments.of(a)) == pytest.approx(0, abs=1e-4)
+@pytest.mark.parametrize(("first", "second"), [(10, 12), (12, 200), (200, 12)])
+def test_frechet_distance_with_fewer_images_than_dimensions(first: int, second: int) -> None:
+    from scipy.linalg import sqrtm
+
+    a, b = (normal(n, 64, shift, seed=seed).astype(float) for n, shift, seed in ((first, 0.3, 5), (second, 0.0, 6)))
+    s1, s2 = np.cov(a.T), np.cov(b.T)
+    expected = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(s1 + s2 - 2 * np.real(sqrtm(s1 @ s2)))
+    assert distances.frechet(a, b) == pytest.approx(expected, rel=1e-4)
+    assert distances.frechet_distance(Moments.of(a), Moments.of(b)) == pytest.approx(expected, rel=1e-4)
+    assert distances.frechet(a, a) == pytest.approx(0, abs=1e-4)
 
 
 @pytest.mark.parametrize(("shift", "true", "most"), [(0.0, 0.0, 2.6), (0.5, 4.0, 1.6)])

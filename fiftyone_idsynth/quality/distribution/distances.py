@@ -78,19 +78,72 @@ def frechet_distance(first: Moments, second: Moments) -> float:
 
     ``|m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2))``: Dowson and Landau 1982; on InceptionV3 features it is the FID
     (Heusel et al., "GANs trained by a two time-scale update rule", NeurIPS 2017, equation 6). The trace of the root is
-    that of ``(S1^(1/2) S2 S1^(1/2))^(1/2)``, which is symmetric, so that it stays real where there are fewer images
-    than dimensions.
+    the sum of the roots of the eigenvalues of ``L' S2 L``, where ``L L' = S1``: a symmetric matrix, so that nothing
+    turns complex by rounding.
 
     Returns:
         from 0 (equal mean and covariance)
     """
-    values, vectors = np.linalg.eigh(first.covariance)
-    root = (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
-    inner = root @ second.covariance @ root
+    root = _root(first.covariance)
+    inner = root.T @ second.covariance @ root
+    spread = np.trace(first.covariance) + np.trace(second.covariance)
+    return _distance(first.mean, second.mean, spread, inner)
+
+
+def frechet(
+    first: np.ndarray, second: np.ndarray, rows: np.ndarray | None = None, others: np.ndarray | None = None
+) -> float:
+    """The Fréchet distance of two arrays, see :func:`frechet_distance`.
+
+    Where a set has fewer images than dimensions, its covariance is not needed: with its centred vectors as ``L`` the
+    eigenvalue problem is only as large as the number of its images.
+
+    Args:
+        first: float (images x dimensions)
+        second: float (images x dimensions)
+        rows (None): only these of the first
+        others (None): only these of the second
+    """
+    sides = [(first, rows), (second, others)]
+    few, many = sorted(sides, key=lambda side: len(side[0] if side[1] is None else side[1]))
+    if not _is_few(*few):
+        return frechet_distance(Moments.of(*few), Moments.of(*many))
+    mean, factor = _factor(*few)
+    if _is_few(*many):
+        other, theirs = _factor(*many)
+        product = factor @ theirs.T
+        spread, inner = np.square(theirs).sum(), product @ product.T
+    else:
+        moments = Moments.of(*many)
+        other, spread = moments.mean, np.trace(moments.covariance)
+        inner = factor @ moments.covariance @ factor.T
+    return _distance(mean, other, np.square(factor).sum() + spread, inner)
+
+
+def _is_few(vectors: np.ndarray, rows: np.ndarray | None) -> bool:
+    return (len(vectors) if rows is None else len(rows)) < vectors.shape[1]
+
+
+def _factor(vectors: np.ndarray, rows: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """The mean, and ``L'`` with ``L L'`` the covariance: float64 (images x dimensions)."""
+    chosen = np.asarray(vectors if rows is None else vectors[rows], np.float64)
+    mean = chosen.mean(0)
+    return mean, (chosen - mean) / np.sqrt(len(chosen) - 1)
+
+
+def _distance(mean: np.ndarray, other: np.ndarray, spread: float, inner: np.ndarray) -> float:
     common = np.sqrt(np.clip(np.linalg.eigvalsh((inner + inner.T) / 2), 0, None)).sum()
-    step = first.mean - second.mean
-    distance = step @ step + np.trace(first.covariance) + np.trace(second.covariance) - 2 * common
-    return float(max(0.0, distance))
+    step = mean - other
+    return float(max(0.0, step @ step + spread - 2 * common))
+
+
+def _root(covariance: np.ndarray) -> np.ndarray:
+    """``L`` with ``L L' = covariance``: Cholesky's, unless the matrix is singular."""
+    try:
+        return np.linalg.cholesky(covariance)
+    except np.linalg.LinAlgError:
+        values, vectors = np.linalg.eigh(covariance)
+        return vectors * np.sqrt(np.clip(values, 0, None))
 
 
 def frechet_with_error(first: np.ndarray, second: np.ndarray, seed: int) -> tuple[float, float, float]:
@@ -103,11 +156,8 @@ def frechet_with_error(first: np.ndarray, second: np.ndarray, seed: int) -> tupl
         distance, standard error (up to twice too large where the two sets hardly differ), extrapolated distance (may be
         below 0)
     """
-    whole = frechet_distance(Moments.of(first), Moments.of(second))
-    halves = by_halves(
-        lambda a, b: frechet_distance(Moments.of(first, a), Moments.of(second, b)),
-        len(first), len(second), seed, repetitions=10 if first.shape[1] <= 1024 else 6,
-    )  # fmt: skip
+    whole = frechet(first, second)
+    halves = by_halves(lambda a, b: frechet(first, second, a, b), len(first), len(second), seed, repetitions=10)
     return whole, halves.error, 2 * whole - halves.mean
 
 
