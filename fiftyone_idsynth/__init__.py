@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from .generation.recontextualize import recontextualize as recontextualize
     from .generation.restyle import restyle as restyle
     from .generation.train_lora import train_lora as train_lora
+    from .learning.learn import learn as learn
     from .learning.predict import predict as predict
     from .learning.select_uncertain import select_uncertain as select_uncertain
     from .quality.measure_distribution import measure_distribution as measure_distribution

@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 LABELLED_TAG = "labelled"
 """Marks samples that people have labelled, whatever field their labels are in."""
 
+SKIPPED_TAG = "skipped"
+"""Marks samples that people looked at and did not label."""
+
+CONFLICT_TAG = "conflict"
+"""Marks samples that people labelled differently, so that nobody knows what is right."""
+
 TEST_TAG = "test"
 
 
@@ -63,6 +69,10 @@ def find_candidates(
                 found.left_out["rejected"] += 1
             elif TEST_TAG in tags:
                 found.left_out["in the test split"] += 1
+            elif SKIPPED_TAG in tags:
+                found.left_out["skipped by people"] += 1
+            elif CONFLICT_TAG in tags:
+                found.left_out["labelled differently by several people"] += 1
             elif LABELLED_TAG in tags or sample_id in answered or sample_id in theirs:
                 found.left_out["labelled by people"] += 1
             else:
