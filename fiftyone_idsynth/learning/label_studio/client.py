@@ -16,7 +16,7 @@ CLIENT API::
     server.upload(project_id, paths) -> list[str]
     server.local_storage(project_id, folder)
     server.local_storages(project_id) -> list[str]
-    server.update_task(task_id, data)
+    server.update_task(task_id, data);  server.delete_task(task_id);  server.export(project_id, ids)
     server.content(path) -> bytes               # e.g. of an image
     server.sdk                                  # label_studio_sdk's LabelStudio(base_url, api_key) for the rest
 
@@ -38,6 +38,7 @@ from urllib.parse import quote
 
 from .connection import Connection
 from .errors import LabelStudioError, ProjectError, Refused, TruncatedAnswer, Unconfirmed
+from .extending import labels_of
 from .keys import dataset_id, project_title
 
 if TYPE_CHECKING:
@@ -165,23 +166,20 @@ class Server(Connection):
         *,
         annotators: int = 1,
         description: str = "",
-        show_predictions: bool = True,
     ) -> Project:
-        """Makes a project in which the tasks whose predictions have the lowest scores come first.
+        """Makes a project.
 
         Args:
             title: 3 to 50 characters
             config_xml: its labelling configuration
             annotators (1): how many people are to label each task
             description (""): what it is
-            show_predictions (True): whether people see predictions
 
         Raises:
             ProjectError: the server refuses the configuration or the title
         """
         values = {
             "title": title, "label_config": config_xml, "description": description, "maximum_annotations": annotators,
-            "show_collab_predictions": show_predictions, "sampling": "Uncertainty sampling",
         }  # fmt: skip
         before = {project.id for project in self.projects(title)}
         try:
@@ -211,7 +209,24 @@ class Server(Connection):
             raise ProjectError("config", error.detail) from error
 
     def update_config(self, project: Project, config_xml: str) -> Project:
-        """Changes a project's labelling configuration; the server itself keeps no label that people have used."""
+        """Changes a project's labelling configuration.
+
+        Raises:
+            ProjectError: labels that people have used would vanish, which the server itself would not mind
+        """
+        kept = labels_of(config_xml)
+        lost = [
+            f"{label!r} ({control}, {count} times)"
+            for control, labels in self.used_labels(project).items()
+            for label, count in labels.items()
+            if count > 0 and label not in kept.get(control, {label})
+        ]
+        if lost:
+            raise ProjectError(
+                "config",
+                f"people have used labels in project {project.title!r} that would vanish: {', '.join(lost[:10])}. Keep "
+                "them among the classes, or name another project",
+            )
         return self.update_project(project, label_config=config_xml)
 
     def used_labels(self, project: Project) -> dict[str, dict[str, int]]:
@@ -270,10 +285,17 @@ class Server(Connection):
         if seen < promised and seen < (now := self.count(project_id, since=since)):
             raise self._truncated(project_id, seen, min(promised, now))
 
+    def export(self, project_id: int, ids: Sequence[int] = ()) -> list[dict[str, Any]]:
+        """Tasks as the server exports them, with the drafts of all people: those with some ids, or all."""
+        found: list[dict[str, Any]] = self.get(
+            f"/api/projects/{project_id}/export", exportType="JSON", download_all_tasks="true", **{"ids[]": list(ids)}
+        )
+        return found
+
     def _exported(self, project_id: int) -> list[dict[str, Any]]:
         """All tasks in one answer, which the server makes in two thirds of the time of pages."""
         promised = self.count(project_id)
-        found = self.get(f"/api/projects/{project_id}/export", exportType="JSON", download_all_tasks="true")
+        found = self.export(project_id)
         if len(found) < promised and len(found) < (now := self.count(project_id)):
             raise self._truncated(project_id, len(found), min(promised, now))
         return sorted(found, key=lambda task: task["id"])
@@ -323,6 +345,10 @@ class Server(Connection):
         """Replaces a task's data; its answers and predictions stay."""
         self.patch(f"/api/tasks/{task_id}", {"data": data})
 
+    def delete_task(self, task_id: int) -> None:
+        """Deletes a task with all answers that it has."""
+        self.delete(f"/api/tasks/{task_id}")
+
     # -- images -------------------------------------------------------------------------------------------------------
 
     def upload(self, project_id: int, paths: Sequence[str | os.PathLike[str]]) -> list[str]:
@@ -351,7 +377,7 @@ class Server(Connection):
         Raises:
             Refused: the server does not see the folder, or serves no local files; it says why
         """
-        if str(folder) in self.local_storages(project_id):
+        if any(Path(folder).is_relative_to(known) for known in self.local_storages(project_id)):
             return
         values = {
             "project": project_id, "path": str(folder), "title": f"images in {Path(folder).name}"[:200],

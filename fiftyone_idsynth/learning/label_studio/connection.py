@@ -88,6 +88,14 @@ class Connection:
         """Changes what is there; done twice it changes nothing more, so it is asked again like reading."""
         return self._decoded(self._patiently("PATCH", path, json=values))
 
+    def delete(self, path: str) -> None:
+        """Deletes what is at a path; that it is gone already is no failure."""
+        try:
+            self._patiently("DELETE", path)
+        except Refused as error:
+            if error.reason != "not_found":
+                raise
+
     def post(self, path: str, values: Any = None, *, fields: Any = None, **params: Any) -> Any:
         """Sends something, once.
 
@@ -117,7 +125,7 @@ class Connection:
 
     def _once(self, method: str, path: str, *, params: Mapping[str, Any] | None = None, json: Any = None,
               fields: Any = None) -> urllib3.BaseHTTPResponse:  # fmt: skip
-        query = urlencode({name: value for name, value in (params or {}).items() if value is not None})
+        query = urlencode({name: value for name, value in (params or {}).items() if value is not None}, doseq=True)
         address = f"{self.url}{path}?{query}" if query else f"{self.url}{path}"
         body = {"json": json} if json is not None else {"fields": fields} if fields is not None else {}
         response = self._sent(method, address, body, self._token.header(self))
