@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .annotation.regions import detect as detect
     from .annotation.segments import segment as segment
     from .annotation.tags import tag as tag
+    from .augmentation.augment import augment as augment
     from .building.build import build as build
     from .collection.collect import collect as collect
     from .collection.ingest import ingest as ingest

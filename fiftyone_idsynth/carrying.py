@@ -129,9 +129,41 @@ def carried(label: Any, move: Move, parent: str, store: MediaStore) -> Any:
     many = getattr(copy, "_LABEL_LIST_FIELD", None)
     for one in getattr(copy, many) if many else [copy]:
         _move(one, move, store)
-        one["inherited"] = True
-        one["inherited_from"] = parent
+        mark_inherited(one, parent)
     return copy
+
+
+def mark_inherited(label: Any, parent: str) -> None:
+    """Notes on a single label that it was carried over, and the id of the sample that it was made for."""
+    label["inherited"] = True
+    label["inherited_from"] = parent
+
+
+def read_map(label: Any) -> np.ndarray | None:
+    """The mask of a segmentation, or the map of a heatmap; ``None`` if it has none.
+
+    Raises:
+        RefusedImage: its file cannot be read
+    """
+    name = _map_name(label)
+    try:
+        array = label.get_mask() if name == "mask" else label.get_map()
+    except (OSError, ValueError) as error:
+        raise RefusedImage("unreadable_mask", f"{label[f'{name}_path']}: {error}") from error
+    return None if array is None else np.asarray(array)
+
+
+def keep_map(label: Any, array: np.ndarray, store: MediaStore) -> None:
+    """Gives a segmentation or heatmap another mask or map, kept where the old one was if that is possible exactly."""
+    name = _map_name(label)
+    if label[f"{name}_path"] and array.dtype == np.uint8:
+        label[f"{name}_path"], label[name] = store.write_image(array, ".png"), None
+    else:  # in the database, or a map of numbers, which no image file holds exactly
+        label[f"{name}_path"], label[name] = None, array
+
+
+def _map_name(label: Any) -> str:
+    return "mask" if label._cls == "Segmentation" else "map"
 
 
 def _move(label: Any, move: Move, store: MediaStore) -> None:
@@ -144,23 +176,9 @@ def _move(label: Any, move: Move, store: MediaStore) -> None:
     elif isinstance(label, fo.Keypoint):
         label.points = [move.point(point) for point in label.points]
     elif isinstance(label, (fo.Segmentation, fo.Heatmap)) and move.old != move.new:
-        _move_map(label, "mask" if isinstance(label, fo.Segmentation) else "map", move, store)
-
-
-def _move_map(label: Any, name: str, move: Move, store: MediaStore) -> None:
-    """Moves the mask or map of a whole picture."""
-    path = label[f"{name}_path"]
-    try:
-        array = label.get_mask() if name == "mask" else label.get_map()
-    except (OSError, ValueError) as error:
-        raise RefusedImage("unreadable_mask", f"{path}: {error}") from error
-    if array is None:
-        return
-    moved = move.array(array)
-    if path and moved.dtype == np.uint8:
-        label[f"{name}_path"], label[name] = store.write_image(moved, ".png"), None
-    else:  # kept where it was: in the database, or a map of numbers, which no image file holds exactly
-        label[f"{name}_path"], label[name] = None, moved
+        array = read_map(label)
+        if array is not None:
+            keep_map(label, move.array(array), store)
 
 
 def relative_box(box: tuple[int, int, int, int], width: int, height: int) -> list[float]:

@@ -328,8 +328,9 @@ def synthetic(
     tags: Iterable[str] = (),
     fields: Mapping[str, Any] | None = None,
     kind: str = "generated",
+    tag: str = SYNTHETIC_TAG,
 ) -> NewSample:
-    """A sample that a generator made.
+    """A sample that a generator made, or another program from one there is.
 
     Args:
         key: the unique key of the picture
@@ -338,13 +339,14 @@ def synthetic(
         parents (()): ids of the samples that it was made from
         tags (()): tags of the sample that it was made from, of which those of splits are inherited
         fields (None): field -> value
-        kind ("generated"): ``"generated"`` or ``"enhanced"``
+        kind ("generated"): ``"generated"``, ``"augmented"`` or ``"enhanced"``
+        tag (SYNTHETIC_TAG): the sample tag that all such samples have
     """
     split = [tag for tag in dict.fromkeys(tags) if tag in SPLITS]
     return NewSample(
         key, filepath,
         {**(fields or {}), "source": {"kind": kind}, "lineage": {**lineage, "parents": list(parents)}},
-        [SYNTHETIC_TAG, *split],
+        [tag, *split],
     )  # fmt: skip
 
 

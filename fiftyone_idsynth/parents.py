@@ -12,7 +12,7 @@ from .authorship import checksum, written_by_people
 from .engine import Task
 from .engine.worker import NewSample
 from .errors import EmptyViewError
-from .painting import Painter, picture_seed, synthetic
+from .painting import SYNTHETIC_TAG, Painter, picture_seed, synthetic
 from .samples import active, dataset_of, pages
 from .stage import EXECUTION_PARAMETERS, Run, fingerprint
 
@@ -118,12 +118,12 @@ def check_painter(painter: Painter, strength: float) -> None:
     painter.generator.paint([Wanted("", 0, picture=blank, condition=blank)], sampling)
 
 
-def plan_of(run: Run, painter: Painter, *also: Any) -> str:
+def plan_of(run: Run, painter: Painter | None, *also: Any) -> str:
     """Names what is made of a sample: the same parameters and model always give the same pictures.
 
     Args:
         run: the run, whose parameters count, apart from those that say how much is made and where
-        painter: who paints
+        painter: who paints; ``None`` if nobody does
         *also: what else counts, as plain values
     """
     never = {
@@ -131,7 +131,7 @@ def plan_of(run: Run, painter: Painter, *also: Any) -> str:
         "allow_pickle", "seed", "llm_url", "llm_budget", "reject_originals",
     }  # fmt: skip
     params = {name: value for name, value in run.params.items() if name not in never}
-    return fingerprint(run.stage.name, run.stage.version, run.seed, params, painter.key, also)
+    return fingerprint(run.stage.name, run.stage.version, run.seed, params, painter.key if painter else "", also)
 
 
 def not_yet_made(run: Run, plan: str, total: int) -> int:
@@ -199,7 +199,7 @@ def sizes_of(samples: SampleCollection, ids: Sequence[str], most: int = 32) -> l
 
 def made_from(
     order: Order, key: str, pixels: np.ndarray, store: MediaStore, lineage: Mapping[str, Any],
-    fields: Mapping[str, Any], kind: str = "generated",
+    fields: Mapping[str, Any], kind: str = "generated", *, ext: str = ".png", tag: str = SYNTHETIC_TAG,
 ) -> NewSample:  # fmt: skip
     """Writes a picture, and makes the sample of it.
 
@@ -207,24 +207,27 @@ def made_from(
         order: what was asked for
         key: the picture's key
         pixels: uint8 RGB array
-        store: where it is written, as PNG, so that kept pixels stay as they are
+        store: where it is written
         lineage: seed and params
         fields: field -> value
-        kind ("generated"): ``"generated"`` or ``"enhanced"``
+        kind ("generated"): ``"generated"``, ``"augmented"`` or ``"enhanced"``
+        ext (".png"): of the file; as PNG, kept pixels stay as they are
+        tag (SYNTHETIC_TAG): the sample tag that all such samples have
     """
+    import mimetypes
     import os
 
     import fiftyone as fo
 
-    path = store.write_image(pixels, ".png")
+    path = store.write_image(pixels, ext)
     # What a model wrote and was only carried over stays a model's.
     authors = {name: checksum(fields[name]) or "none" for name in order.parent.models if name in fields}
     fields = {**fields, **({"authors": authors} if authors else {})}
     metadata = fo.ImageMetadata(
-        size_bytes=os.path.getsize(path), mime_type="image/png", width=pixels.shape[1], height=pixels.shape[0],
-        num_channels=3,
+        size_bytes=os.path.getsize(path), mime_type=mimetypes.types_map[ext],
+        width=pixels.shape[1], height=pixels.shape[0], num_channels=3,
     )  # fmt: skip
     return synthetic(
         key, path, lineage, parents=[order.parent.id], tags=order.parent.tags,
-        fields={**fields, "metadata": metadata}, kind=kind,
+        fields={**fields, "metadata": metadata}, kind=kind, tag=tag,
     )  # fmt: skip

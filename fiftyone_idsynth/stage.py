@@ -65,7 +65,8 @@ __all__ = [
 ]  # fmt: skip
 
 ROOMS = (
-    "collection", "generation", "annotation", "quality", "enhancement", "curation", "learning", "exporting", "building",
+    "collection", "generation", "augmentation", "annotation", "quality", "enhancement", "curation", "learning",
+    "exporting", "building",
 )  # fmt: skip
 """The packages that hold stages; each names the modules with stages in ``STAGES``."""
 
