@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .curation.relevance import filter_irrelevant as filter_irrelevant
     from .curation.restore import restore as restore
     from .curation.splits import split as split
+    from .enhancement.enhance import enhance as enhance
     from .enhancement.repair import repair as repair
     from .exporting.export import export as export
     from .generation.compose import compose as compose

@@ -1,4 +1,4 @@
 """Make images better."""
 
-STAGES = ("repair",)
+STAGES = ("enhance", "repair")
 """The modules that hold stages."""

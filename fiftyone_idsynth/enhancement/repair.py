@@ -41,7 +41,6 @@ from ..stage import (
 from .defects import DEFECTS
 
 if TYPE_CHECKING:
-    import fiftyone as fo
     from fiftyone.core.collections import SampleCollection
 
     from .repairing import Diagnosis, Tally
@@ -127,6 +126,7 @@ def repair(
     from ..engine import create_samples
     from ..media import media_store
     from ..parents import check_painter, find_parents, not_yet_made, plan_of, read_parents, sizes_of
+    from . import outcomes
     from .judging import Judge
     from .repairing import Patience, RepairWorker
 
@@ -148,7 +148,7 @@ def repair(
     judge.setup()
 
     ids, plan = list(found), plan_of(run, painter, judge.model.about if tagger else "", diagnosis.defects)
-    given_up = _given_up(run, ids, plan)
+    given_up = outcomes.given_up(run, ids, plan)
     left = max(0, not_yet_made(run, plan, len(ids)) - len(given_up))
     longest = longest_side or round(LARGEST * painter.generator.side)
     sizes = sorted((_size(painter, *one, longest) for one in sizes_of(samples, ids)), key=math.prod) if ids else []
@@ -169,12 +169,12 @@ def repair(
     worker = RepairWorker(
         painter, media_store(run.dataset), judge, Patience(strength, increase, max_rounds), negative=negative_prompt,
         longest=longest, label_fields=carried, tag_field=diagnosis.tag_field,
-        give_up=functools.partial(_give_up, run.dataset),
+        give_up=functools.partial(outcomes.give_up, run.dataset, run.stage.name),
     )  # fmt: skip
     create_samples(run.dataset, tasks, worker, total=len(ids), batch_size=batch_size)
     painter.check_prompts(worker.prompts)
     if reject_originals:
-        _reject_originals(run, plan)
+        outcomes.reject_originals(run, plan, "repaired")
     return run.report({**outputs, **_summary(worker.tally, len(given_up))})
 
 
@@ -221,45 +221,6 @@ def _size(painter: Painter, width: int, height: int, longest: int) -> tuple[int,
     zoom, unit = min(1.0, longest / max(width, height)), painter.unit
     across, down = (max(1, round(side * zoom)) for side in (width, height))
     return -(-across // unit) * unit, -(-down // unit) * unit
-
-
-def _given_up(run: Run, ids: list[str], plan: str) -> dict[str, str]:
-    """The samples that were tried in vain with this plan: id -> the key of the picture that was no better."""
-    if not run.dataset.has_field("stages.repair"):
-        return {}
-    found: dict[str, str] = {}
-    for page in pages(ids):
-        tried = zip(*run.dataset.select(page).values(["id", "stages.repair"]), strict=True)
-        found |= {sample_id: key for sample_id, key in tried if key and key.startswith(f"{run.stage.name}-{plan}-")}
-    return found
-
-
-def _give_up(dataset: fo.Dataset, keys: Mapping[str, str]) -> None:
-    """Remembers samples that could not be repaired."""
-    from .. import fields
-    from ..samples import set_fields
-
-    if keys:
-        fields.declare(dataset, "stages.repair")
-        set_fields(dataset, {"stages.repair": keys})
-
-
-def _reject_originals(run: Run, plan: str) -> None:
-    """Leaves the originals of repaired images out."""
-    from fiftyone import ViewField as F
-
-    from ..samples import Rejection
-
-    if not run.dataset.has_field("lineage.key"):
-        return
-    made = run.dataset.match(F("lineage.key").starts_with(f"{run.stage.name}-{plan}-"))
-    columns = made.values(["id", "lineage.parents", "lineage.params.score_before", "lineage.params.score"])
-    run.reject(
-        {
-            parents[0]: Rejection("repaired", f"score {before:.2f}, {after:.2f} when repaired", sample_id)
-            for sample_id, parents, before, after in zip(*columns, strict=True)
-        }
-    )
 
 
 def _summary(tally: Tally, tried_before: int) -> dict[str, Any]:
