@@ -28,14 +28,8 @@ class Asking(ABC):
     where: str
 
     @abstractmethod
-    def ask(self, dataset: fo.Dataset, ids: Sequence[str], number: int) -> None:
-        """Asks about samples; asking again about the same ones changes nothing.
-
-        Args:
-            dataset: their dataset
-            ids: the samples
-            number: of the round
-        """
+    def ask(self, dataset: fo.Dataset, ids: Sequence[str]) -> None:
+        """Asks about samples; asking again about the same ones changes nothing."""
 
     @abstractmethod
     def gather(self, dataset: fo.Dataset, ids: Sequence[str]) -> None:
@@ -68,7 +62,7 @@ class Oracle(Asking):
         self._error, self._seed = error, seed
         self._classes = dataset.distinct(f"{oracle_field}.label") if error else []
 
-    def ask(self, dataset: fo.Dataset, ids: Sequence[str], number: int) -> None:
+    def ask(self, dataset: fo.Dataset, ids: Sequence[str]) -> None:
         """Does nothing: the answers are there."""
 
     def gather(self, dataset: fo.Dataset, ids: Sequence[str]) -> None:
@@ -103,10 +97,10 @@ class InLabelStudio(Asking):
     def __init__(self, sending: dict[str, Any], pulling: dict[str, Any], where: str):
         self._sending, self._pulling, self.where = sending, pulling, where
 
-    def ask(self, dataset: fo.Dataset, ids: Sequence[str], number: int) -> None:
+    def ask(self, dataset: fo.Dataset, ids: Sequence[str]) -> None:
         from ..send_to_label_studio import send_to_label_studio
 
-        send_to_label_studio(dataset.select(list(ids)), **{**self._sending, "round": number})
+        send_to_label_studio(dataset.select(list(ids)), **self._sending)
 
     def gather(self, dataset: fo.Dataset, ids: Sequence[str]) -> None:
         from ..pull_from_label_studio import pull_from_label_studio

@@ -157,7 +157,7 @@ class Loop:
         """Asks about samples and gathers the answers; returns how many are not settled."""
         if not ids:
             return 0
-        self._asking.ask(self._dataset, ids, len(self.rounds))
+        self._asking.ask(self._dataset, ids)
         until = time.monotonic() + wait
         while True:
             self._asking.gather(self._dataset, ids)
