@@ -24,7 +24,8 @@ from ..stage import (
     stage,
 )
 from .distribution.labels import LABELS_IN
-from .distribution.measuring import CANONICAL, DEFAULT, EMBEDDED, NAMES, Measurement, Settings, Unmeasured
+from .distribution.measurement import Settings, Unmeasured
+from .distribution.measuring import CANONICAL, DEFAULT, EMBEDDED, NAMES, SAME, Figures
 
 if TYPE_CHECKING:
     from .distribution.features import Source
@@ -103,7 +104,7 @@ def measure_distribution(
     from .distribution.features import find_reference, find_source
 
     run = current_run()
-    wanted = tuple(dict.fromkeys(metrics)) or DEFAULT
+    wanted = tuple(dict.fromkeys(SAME.get(metric, metric) for metric in metrics)) or DEFAULT
     settings = Settings(
         neighbours,
         copy_quantile,
@@ -128,7 +129,7 @@ def measure_distribution(
         strict = bool(set(metrics) & set(CANONICAL))
         source = find_source(compared, embeddings_field, model, inception_weights, strict, options, batch_size)
         _check_canonical(metrics, source)
-    measurement = Measurement(run, settings, whole, compared, against, source, (names[0], names[1] or "reference"))
+    measurement = Figures(run, settings, whole, compared, against, source, (names[0], names[1] or "reference"))
     if source is not None:
         _read(measurement, source, batch_size)
     missing = _measure_all(measurement, wanted, strict=bool(metrics))
@@ -165,7 +166,7 @@ def _check_canonical(metrics: tuple[str, ...], source: Source | None) -> None:
         raise UsageError(f"{', '.join(asked)}: defined with InceptionV3, and {have}. {remedy()}")
 
 
-def _read(measurement: Measurement, source: Source, batch_size: int) -> None:
+def _read(measurement: Figures, source: Source, batch_size: int) -> None:
     """Reads the embeddings, computing those that are missing."""
     from .distribution.features import check_same, check_sizes, read_side
 
@@ -179,7 +180,7 @@ def _read(measurement: Measurement, source: Source, batch_size: int) -> None:
         check_sizes(source, (measurement.own, measurement.theirs))
 
 
-def _measure_all(measurement: Measurement, wanted: tuple[str, ...], *, strict: bool) -> dict[str, str]:
+def _measure_all(measurement: Figures, wanted: tuple[str, ...], *, strict: bool) -> dict[str, str]:
     """Measures figures; returns what cannot be measured, and why.
 
     Raises:
@@ -201,7 +202,7 @@ def _measure_all(measurement: Measurement, wanted: tuple[str, ...], *, strict: b
     return missing
 
 
-def _publish(measurement: Measurement, name: str, names: tuple[str, str], place: Path) -> None:
+def _publish(measurement: Figures, name: str, names: tuple[str, str], place: Path) -> None:
     """Keeps the figures in the dataset and writes the report."""
     from .distribution.charts import history_chart
     from .distribution.record import remember

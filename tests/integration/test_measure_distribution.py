@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -308,3 +309,55 @@ def test_enhanced_images_are_compared_with_their_originals(dataset: Any, tmp_pat
     assert "1 enhanced images equal their originals" in " ".join(report.notes)
     assert [why for _, why in report.failed] == ["another_shape: 90 x 20 pixels cannot be compared with 48 x 48"]
     assert "upscale" in (tmp_path / "report.html").read_text("utf-8")
+
+
+# -- the App and the shell --------------------------------------------------------------------------------------------
+
+
+def test_the_app_shows_the_charts(two_sides: Any, tmp_path: Path) -> None:
+    from fiftyone.server.app import app
+    from starlette.testclient import TestClient
+
+    from fiftyone_idsynth.plugin import NAME, install_plugin
+
+    target = install_plugin()
+    params = {
+        "reference": f"{two_sides.name}#real", "metrics": ["train_copies"], "report_path": str(tmp_path / "r.html"),
+        "view_target": "DATASET",
+    }  # fmt: skip
+    request = {"operator_uri": f"{NAME}/measure_distribution", "dataset_name": two_sides.name, "params": params}
+    try:
+        with TestClient(app) as client:
+            streamed = client.post("/operators/execute/generator", json=request).text
+    finally:
+        target.unlink()
+    shown = next(json.loads(line) for line in streamed.splitlines() if "show_output" in line)
+    properties = json.dumps(shown)
+    assert properties.count('"PlotlyView"') == 2
+    assert "Distance to the nearest real image" in properties
+    assert "train_copies" in properties
+
+
+def test_the_shell_and_a_recipe_take_names(
+    two_sides: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    from fiftyone_idsynth.cli import entry
+
+    real, report = f"{two_sides.name}#real", tmp_path / "r.html"
+    arguments = [
+        "idsynth", "measure-distribution", f"{two_sides.name}#generated", "--reference", real, "--metrics",
+        "train_copies,vendi_score", "--report-path", str(report),
+    ]  # fmt: skip
+    monkeypatch.setattr("sys.argv", arguments)
+    entry()
+    shown = capsys.readouterr()
+    assert "train_copies: value 0.2" in shown.out
+    assert str(report) in shown.out
+
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        f"dataset: {two_sides.name}\nstages:\n  - measure_distribution:\n      metrics: [vendi_score]\n"
+        f"      reference: {real}\n      report_path: {report}\n"
+    )
+    (found,) = ids.run_recipe(recipe, progress=False)
+    assert found.outputs["vendi_ratio"]["value"] > 0
