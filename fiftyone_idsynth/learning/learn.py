@@ -144,13 +144,15 @@ def learn(
     run.skipped(before)
     if outcome.stopped and outcome.rounds and oracle_field and compare and strategy != "random":
         _compare(samples, dataset, plan, asking, outcome.rounds[-1].labels, progress)
-    _draw(dataset, plan)
+    charts = _draw(dataset, plan)
     if outcome.waiting:
         run.note(
             f"{outcome.waiting} images wait for answers in {asking.where}: label them, then run this again; it goes on "
             "from there (wait=60 waits for an hour in every round)"
         )
-    return run.report(_summary(dataset, plan, outcome, tests))
+    report = run.report(_summary(dataset, plan, outcome, tests))
+    report.charts = charts
+    return report
 
 
 def _tests(samples: SampleCollection) -> int:
@@ -273,10 +275,13 @@ def _beside(rounds: Sequence[Round], at_random: Sequence[Round]) -> dict[str, An
     return found if sooner is None else {**found, f"the same {last.metric} by choice with labels": sooner}
 
 
-def _draw(dataset: fo.Dataset, plan: Plan) -> None:
-    from .looping.plot import plot
+def _draw(dataset: fo.Dataset, plan: Plan) -> list[dict[str, Any]]:
+    """Draws the curves into the folder; returns their chart for the App."""
+    from .looping.plot import chart, plot
     from .looping.rounds import read_rounds
 
     curves = {name: rounds for name, rounds in read_rounds(dataset, plan.answers).items() if rounds}
-    if curves:
-        plot(curves, plan.folder / "curve.png", f"{dataset.name}: {plan.model}")
+    if not curves:
+        return []
+    plot(curves, plan.folder / "curve.png", f"{dataset.name}: {plan.model}")
+    return [chart(curves)]

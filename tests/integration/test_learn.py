@@ -103,6 +103,8 @@ def test_random_choice_is_measured_beside_it_on_a_copy(digits: Any, tmp_path: Pa
     assert [one.labels for one in rounds["random"]] == [one.labels for one in rounds["mixed"]]
     assert rounds["random"][0].quality == rounds["mixed"][0].quality  # both begin with the same images
     assert report.outputs["random choice"]["labels"] == 80
+    (chart,) = report.charts
+    assert {line["name"]: line["x"] for line in chart["data"]} == {name: [20, 40, 60, 80] for name in rounds}
     assert digits.match_tags("test", bool=False).exists("ground_truth").count() == 80
     assert set(fo.list_datasets()) == names
     assert not (tmp_path / "models" / "random").exists()

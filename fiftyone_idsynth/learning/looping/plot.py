@@ -1,9 +1,10 @@
-"""The curve of labels against quality, as a picture."""
+"""The curve of labels against quality, as a picture and as a chart in the App."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ...media import write_atomically
 from .rounds import Round
@@ -39,3 +40,26 @@ def plot(curves: Mapping[str, Sequence[Round]], path: Path, title: str) -> None:
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=120)
     write_atomically(path, out.getvalue())
+
+
+def chart(curves: Mapping[str, Sequence[Round]]) -> dict[str, Any]:
+    """The same curves as ``title``, ``data`` and ``layout`` of a Plotly figure.
+
+    Args:
+        curves: strategy -> rounds
+    """
+    data = []
+    for strategy, rounds in curves.items():
+        trace = {
+            "type": "scatter", "mode": "lines+markers", "name": strategy, "x": [one.labels for one in rounds],
+            "y": [one.quality for one in rounds],
+        }  # fmt: skip
+        if any(one.lower is not None for one in rounds):
+            below = [one.quality - one.lower if one.lower is not None else 0 for one in rounds]
+            none = [0] * len(below)
+            trace["error_y"] = {"type": "data", "symmetric": False, "array": none, "arrayminus": below}
+        data.append(trace)
+    metric = next((rounds[-1].metric for rounds in curves.values() if rounds), "quality")
+    title = "Labels against quality"
+    axes = {"xaxis": {"title": {"text": "images labelled by people"}}, "yaxis": {"title": {"text": metric}}}
+    return {"title": title, "data": data, "layout": {"title": {"text": title}, **axes}}
