@@ -50,7 +50,7 @@ def chart(curves: Mapping[str, Sequence[Round]]) -> dict[str, Any]:
     """
     data = []
     for strategy, rounds in curves.items():
-        trace = {
+        trace: dict[str, Any] = {
             "type": "scatter", "mode": "lines+markers", "name": strategy, "x": [one.labels for one in rounds],
             "y": [one.quality for one in rounds],
         }  # fmt: skip
