@@ -90,7 +90,8 @@ def send_to_label_studio(
     server = Server(url)
     server.whoami()
     ids = active(samples).values("id")
-    run.rejected("rejected", samples.count() - len(ids))
+    if left_out := samples.count() - len(ids):
+        run.rejected("rejected", left_out)
     paths = _present(run, ids, images)
     target = _project(run, server, asked, project, annotators)
     known = read_keys(server, target.id)

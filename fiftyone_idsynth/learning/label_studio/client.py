@@ -38,7 +38,7 @@ from urllib.parse import quote
 
 from .connection import Connection
 from .errors import LabelStudioError, ProjectError, Refused, TruncatedAnswer, Unconfirmed
-from .extending import labels_of
+from .extending import lost_labels
 from .keys import dataset_id, project_title
 
 if TYPE_CHECKING:
@@ -48,11 +48,13 @@ if TYPE_CHECKING:
 MAX_FILES = 100
 """How many files the server takes in one request (its ``DATA_UPLOAD_MAX_NUMBER_FILES``)."""
 
-PAGE_SIZE = 1000
-KEY_PAGE_SIZE = 2500
+PAGE_SIZE, KEY_PAGE_SIZE = 1000, 2500
 
 EXPORTED_AT_ONCE = 10_000
 """The largest project whose tasks are read in one answer instead of pages, unless only changes are wanted."""
+
+_INCLUDED = "id,title,label_config,maximum_annotations,description"
+"""What is read of projects in a list; counting the tasks of each would take most of the time."""
 
 _UPLOADED_AS = {".bmp", ".gif", ".jpg", ".jpeg", ".png", ".webp"}
 """Image files that the server takes by their names; a browser shows others whatever they are called."""
@@ -102,7 +104,7 @@ class Server(Connection):
         found: list[Project] = []
         page = 1
         while True:
-            answer = self.get("/api/projects", page=page, page_size=200, title=title)
+            answer = self.get("/api/projects", page=page, page_size=200, title=title, include=_INCLUDED)
             found += [_project(one) for one in answer["results"]]
             if not answer.get("next"):
                 break
@@ -181,16 +183,15 @@ class Server(Connection):
         values = {
             "title": title, "label_config": config_xml, "description": description, "maximum_annotations": annotators,
         }  # fmt: skip
-        before = {project.id for project in self.projects(title)}
         try:
             return _project(self.post("/api/projects", values))
         except Refused as error:
             raise ProjectError("config", error.detail) from error
         except Unconfirmed:
-            made = [project for project in self.projects(title) if project.id not in before]
+            made = [p for p in self.projects(title) if p.description == description and not self.count(p.id)]
             if not made:
                 raise
-            return made[0]
+            return made[-1]
 
     def update_project(self, project: Project, **values: Any) -> Project:
         """Changes settings of a project.
@@ -214,13 +215,7 @@ class Server(Connection):
         Raises:
             ProjectError: labels that people have used would vanish, which the server itself would not mind
         """
-        kept = labels_of(config_xml)
-        lost = [
-            f"{label!r} ({control}, {count} times)"
-            for control, labels in self.used_labels(project).items()
-            for label, count in labels.items()
-            if count > 0 and label not in kept.get(control, {label})
-        ]
+        lost = lost_labels(self.used_labels(project), config_xml)
         if lost:
             raise ProjectError(
                 "config",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 from .errors import ProjectError
@@ -20,6 +21,22 @@ def labels_of(config_xml: str) -> dict[str, set[str]]:
         str(control.get("name")): {label.get("alias") or str(label.get("value")) for label in control.iter(*LABELS)}
         for control in _controls(_read(config_xml))
     }
+
+
+def lost_labels(used: Mapping[str, Mapping[str, int]], config_xml: str) -> list[str]:
+    """The labels that are used and that a configuration does not offer.
+
+    Args:
+        used: control -> label -> how often it is used
+        config_xml: the configuration
+    """
+    kept = labels_of(config_xml)
+    return [
+        f"{label!r} ({control}, {count} times)"
+        for control, labels in used.items()
+        for label, count in labels.items()
+        if count > 0 and label not in kept.get(control, {label})
+    ]
 
 
 def extended(config_xml: str, wanted_xml: str) -> str:

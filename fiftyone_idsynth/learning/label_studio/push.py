@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,7 +80,7 @@ def add_tasks(
     chunks: Iterable[Tasks],
     known: KnownTasks,
     added: Callable[[int], None] = lambda count: None,
-) -> int:
+) -> tuple[int, int]:
     """Adds tasks and makes sure that each is there once.
 
     Args:
@@ -89,30 +91,33 @@ def add_tasks(
         added: called with the number of tasks that were added
 
     Returns:
-        how many tasks were removed because they were there twice
+        how many tasks the project has now, and how many were removed because they were there twice
 
     Raises:
         LabelStudioError: the server cannot be reached or refuses; called again with what is lacking, this continues
     """
     expected = known.total
-    for chunk in chunks:
-        expected += len(chunk)
-        _add(server, project_id, chunk, expected)
-        added(len(chunk))
+    with closing(ahead(chunks)) as prepared:
+        for chunk in prepared:
+            expected += len(chunk)
+            _add(server, project_id, chunk, expected)
+            added(len(chunk))
     return verify(server, project_id, expected, known)
 
 
-def verify(server: Server, project_id: int, expected: int, known: KnownTasks) -> int:
+def verify(server: Server, project_id: int, expected: int, known: KnownTasks) -> tuple[int, int]:
     """Counts the tasks of a project and removes those that are there twice.
 
     Keys are read again only if the number is not the expected one, or if there were such tasks before.
 
     Returns:
-        how many were removed
+        how many there are, and how many were removed
     """
-    if not known.surplus and server.count(project_id) == expected:
-        return 0
-    return remove_surplus(server, project_id, read_keys(server, project_id).surplus)
+    total = server.count(project_id)
+    if total == expected and not known.surplus:
+        return total, 0
+    removed = remove_surplus(server, project_id, read_keys(server, project_id).surplus)
+    return server.count(project_id), removed
 
 
 def remove_surplus(server: Server, project_id: int, surplus: Sequence[Known]) -> int:
@@ -159,6 +164,16 @@ def _settle(server: Server, project_id: int, expected: int, spent: float) -> Non
     deadline = time.monotonic() + max(SETTLE_SECONDS, spent)
     while server.count(project_id) < expected and time.monotonic() < deadline:
         time.sleep(0.25)
+
+
+def ahead(chunks: Iterable[Tasks]) -> Generator[Tasks, None, None]:
+    """Prepares each chunk while the one before it is sent."""
+    waiting = iter(chunks)
+    with ThreadPoolExecutor(1, "prepare") as pool:
+        future = pool.submit(next, waiting, None)
+        while (chunk := future.result()) is not None:
+            future = pool.submit(next, waiting, None)
+            yield chunk
 
 
 def make_task(

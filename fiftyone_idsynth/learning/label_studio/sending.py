@@ -37,7 +37,7 @@ class Push:
         self._keys = {sample_id: TaskKey(owner, sample_id, round) for sample_id in paths}
         self._there = [sample_id for sample_id, key in self._keys.items() if key in known.by_key]
         self._version: str | None = None
-        self._predicted = self._moved = self._removed = 0
+        self._predicted = self._moved = self._removed = self._total = 0
 
     def update_moved(self) -> None:
         """Tells tasks where their images are now."""
@@ -66,7 +66,7 @@ class Push:
                 bar.update(count)
 
             chunks = (self._tasks(page, scores) for page in cut(lacking, size))
-            self._removed = add_tasks(self._server, self._project.id, chunks, self._known, added)
+            self._total, self._removed = add_tasks(self._server, self._project.id, chunks, self._known, added)
 
     def order(self) -> None:
         """Lets the server show the images first of which the model is least certain."""
@@ -82,7 +82,7 @@ class Push:
         found: dict[str, Any] = {
             "project": self._project.title,
             "address": f"{self._server.url}/projects/{self._project.id}/data",
-            "tasks in the project": self._server.count(self._project.id),
+            "tasks in the project": self._total,
             "images": self._way.name,
             "with predictions": self._predicted,
         }
