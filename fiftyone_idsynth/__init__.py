@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from .curation.splits import split as split
     from .enhancement.enhance import enhance as enhance
     from .enhancement.repair import repair as repair
+    from .enhancement.upscale import upscale as upscale
     from .exporting.export import export as export
     from .generation.compose import compose as compose
     from .generation.generate import generate as generate
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from .learning.learn import learn as learn
     from .learning.predict import predict as predict
     from .learning.select_uncertain import select_uncertain as select_uncertain
+    from .learning.send_to_label_studio import send_to_label_studio as send_to_label_studio
     from .quality.measure_distribution import measure_distribution as measure_distribution
     from .learning.train import train as train
     from .quality.score import score_quality as score_quality

@@ -15,6 +15,7 @@ KEYS = {
     "PEXELS_API_KEY": "Pexels",
     "SHUTTERSTOCK_API_TOKEN": "Shutterstock",
     "OPENAI_API_KEY": "a language model behind an OpenAI-compatible address",
+    "LABEL_STUDIO_API_KEY": "Label Studio: a personal access token or a legacy token",
 }
 """Name of every secret this project can use -> what for."""
 
