@@ -1,4 +1,4 @@
 """Make images better."""
 
-STAGES = ("enhance", "repair")
+STAGES = ("enhance", "repair", "upscale")
 """The modules that hold stages."""

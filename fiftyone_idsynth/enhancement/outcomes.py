@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from ..stage import Run
 
 
+ENHANCED_TAG = "enhanced"
+"""Sample tag of pictures that were made better without painting anything anew."""
+
+
 def given_up(run: Run, ids: Sequence[str], plan: str) -> dict[str, str]:
     """The samples that were tried in vain with a plan.
 
@@ -92,7 +96,7 @@ def enhanced(
     """
     from ..parents import made_from
 
-    made = made_from(order, key, pixels, store, {"params": dict(params)}, labels, "enhanced")
-    if SYNTHETIC_TAG not in order.parent.tags:
-        made.tags.remove(SYNTHETIC_TAG)
+    made = made_from(order, key, pixels, store, {"params": dict(params)}, labels, "enhanced", tag=ENHANCED_TAG)
+    if SYNTHETIC_TAG in order.parent.tags:
+        made.tags.append(SYNTHETIC_TAG)
     return made

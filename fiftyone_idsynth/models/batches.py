@@ -73,12 +73,16 @@ def out_of_memory(error: BaseException) -> bool:
 
     if isinstance(error, torch.OutOfMemoryError):
         return True
-    # Apple's backend, older kernels and onnxruntime have no type of their own for it.
+    if isinstance(error, MemoryError):
+        return True
+    # Apple's backend, older kernels, processors and onnxruntime have no type of their own for it.
     texts = (
         "CUDA out of memory",
         "CUDA error: out of memory",
         "MPS backend out of memory",
         "Failed to allocate memory",
+        "DefaultCPUAllocator: can't allocate memory",
+        "DefaultCPUAllocator: not enough memory",
     )
     return any(text in str(error) for text in texts)
 

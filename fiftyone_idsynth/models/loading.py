@@ -32,6 +32,7 @@ from .roles import (
     Refiner,
     Segmenter,
     Tagger,
+    Upscaler,
 )
 
 ADAPTERS: dict[type[Model], tuple[str, ...]] = {
@@ -44,6 +45,7 @@ ADAPTERS: dict[type[Model], tuple[str, ...]] = {
     Generator: ("diffusion",),
     BackgroundRemover: ("backgrounds",),
     DepthEstimator: ("depth",),
+    Upscaler: ("upscalers", "spandrels"),
 }
 """Role -> the modules that can load a model for it, in the order in which they are asked."""
 

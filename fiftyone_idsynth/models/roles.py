@@ -409,3 +409,30 @@ class DepthEstimator(Model):
         Returns:
             for each picture float32, height x width: 1 for the nearest and 0 for the farthest thing in it
         """
+
+
+class Upscaler(Model):
+    """Makes pictures larger, with detail that is likely to have been there.
+
+    Attributes:
+        scale: by which factor
+        unit: the picture is divided into windows of this side, in pixels; those of a part of it lie as those of the
+            whole if its corner is at a multiple of it
+    """
+
+    role = "upscaler"
+    example = "caidas/swin2SR-classical-sr-x2-64"
+
+    scale: int
+    unit: int
+
+    @abc.abstractmethod
+    def upscale(self, pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Enlarges pictures.
+
+        Args:
+            pictures: RGB, uint8, all of one size
+
+        Returns:
+            for each one RGB, uint8, ``scale`` times as high and wide
+        """

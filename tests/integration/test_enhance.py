@@ -109,7 +109,7 @@ def test_labels_and_split_are_carried_unchanged(damaged: Any) -> None:
         assert box.inherited_from == parent.id
         assert np.array_equal(new.area.get_mask(), parent.area.get_mask())
         assert new.classification.label == "person"
-        assert new.tags == ["train"]
+        assert new.tags == ["enhanced", "train"]
 
 
 def test_a_second_run_makes_nothing_and_tries_nothing(damaged: Any) -> None:
