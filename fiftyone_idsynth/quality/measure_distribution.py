@@ -129,7 +129,7 @@ def measure_distribution(
         strict = bool(set(metrics) & set(CANONICAL))
         source = find_source(compared, embeddings_field, model, inception_weights, strict, options, batch_size)
         _check_canonical(metrics, source)
-    measurement = Figures(run, settings, whole, compared, against, source, (names[0], names[1] or "reference"))
+    measurement = Figures(run, settings, whole, compared, against, source)
     if source is not None:
         _read(measurement, source, batch_size)
     missing = _measure_all(measurement, wanted, strict=bool(metrics))
@@ -180,7 +180,7 @@ def _read(measurement: Figures, source: Source, batch_size: int) -> None:
         check_sizes(source, (measurement.own, measurement.theirs))
 
 
-def _measure_all(measurement: Figures, wanted: tuple[str, ...], *, strict: bool) -> dict[str, str]:
+def _measure_all(measurement: Figures, wanted: tuple[str, ...], *, strict: bool) -> list[str]:
     """Measures figures; returns what cannot be measured, and why.
 
     Raises:
@@ -194,12 +194,12 @@ def _measure_all(measurement: Figures, wanted: tuple[str, ...], *, strict: bool)
             if strict:
                 raise
             missing[name] = reason.why
+    together = {why: [name for name in missing if missing[name] == why] for why in missing.values()}
+    reasons = [f"{', '.join(which)}: {why}" for why, which in together.items()]
     if not measurement.figures:
-        together = {why: [name for name in missing if missing[name] == why] for why in missing.values()}
-        reasons = "; ".join(f"{', '.join(which)}: {why}" for why, which in together.items())
-        raise UsageError(f"nothing can be measured. {reasons}")
+        raise UsageError(f"nothing can be measured. {'; '.join(reasons)}")
     measurement.map()
-    return missing
+    return reasons
 
 
 def _publish(measurement: Figures, name: str, names: tuple[str, str], place: Path) -> None:

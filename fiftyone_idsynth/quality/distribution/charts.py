@@ -109,6 +109,6 @@ def _chart(title: str, data: list[dict[str, Any]], x: str, y: str, categories: b
         "data": data,
         "layout": {
             "title": {"text": title}, "xaxis": axis, "yaxis": {"title": {"text": y}, "automargin": True},
-            "showlegend": len(data) > 1, "height": 380, **layout,
+            "showlegend": len(data) > 1, "height": 380, "margin": {"t": 56, "l": 72, "b": 56}, **layout,
         },
     }  # fmt: skip

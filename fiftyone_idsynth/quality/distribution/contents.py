@@ -43,7 +43,7 @@ class ContentFigures(Measurement):
             for name in {**counts, **theirs}
         ]
         self.tables["Classes"] = (["class", "labels", "share", "labels in the reference"], rows)
-        self.charts.append(charts.class_chart(counts, theirs or None, self.names))
+        self.charts.append(charts.class_chart(counts, theirs or None, ("samples", "reference")))
 
     def leakage(self) -> None:
         """Which share of each split has near-duplicates or relatives in another one."""

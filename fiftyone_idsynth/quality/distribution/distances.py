@@ -176,9 +176,15 @@ def squared_mmd(first: np.ndarray, second: np.ndarray) -> float:
     """
     first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
     n, m, d = len(first), len(second), first.shape[1]
-    own, other, between = ((a @ b.T / d + 1) ** 3 for a, b in ((first, first), (second, second), (first, second)))
+    own, other, between = (_cubic(a @ b.T / d + 1) for a, b in ((first, first), (second, second), (first, second)))
     within = (own.sum() - np.trace(own)) / (n * (n - 1)) + (other.sum() - np.trace(other)) / (m * (m - 1))
     return float(within - 2 * between.mean())
+
+
+def _cubic(values: np.ndarray) -> np.ndarray:
+    """The third power: by multiplication, which is many times as fast as numpy's general power."""
+    found: np.ndarray = values * values * values
+    return found
 
 
 def kernel_distance(first: np.ndarray, second: np.ndarray, seed: int, scale: float = 1.0) -> tuple[float, float]:

@@ -16,13 +16,16 @@ from .measurement import Measurement, Unmeasured
 if TYPE_CHECKING:
     from fiftyone.core.collections import SampleCollection
 
+SIDES = ("samples", "reference")
+"""What the two sides are called in charts."""
+
 SHOWN = 12
 """How many of the most alike pairs the report shows."""
 
 SURE = 10
 """How many real images must have another one within the limit of copies, so that the limit is not left to chance."""
 
-LISTED = 100
+LISTED = 30
 """How many of them it lists."""
 
 
@@ -131,7 +134,7 @@ class EmbeddingFigures(Measurement):
         self.add(
             "authenticity", f"Authenticity{on}", authentic / count, wilson(authentic, count), "higher", help, count
         )
-        chart = charts.copy_chart(found.distance, found.real, found.limit, self.names)
+        chart = charts.copy_chart(found.distance, found.real, found.limit, SIDES)
         self.charts.append(chart)
         self._list_copies(found, own, theirs)
 
@@ -158,7 +161,7 @@ class EmbeddingFigures(Measurement):
         """Draws the embeddings."""
         if self.own is not None and len(self.own.ids) > 1:
             theirs = self.theirs.vectors if self.theirs is not None else None
-            self.charts.append(charts.map_chart(self.own.vectors, theirs, self.names, self.settings.seed))
+            self.charts.append(charts.map_chart(self.own.vectors, theirs, SIDES, self.settings.seed))
 
 
 def _some(vectors: np.ndarray, most: int, seed: int) -> np.ndarray:

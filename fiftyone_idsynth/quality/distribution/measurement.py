@@ -54,7 +54,13 @@ class Measurement:
         samples: those that are compared with the reference
         reference: what they are compared with
         source: which embeddings are measured
-        names: what samples and reference are called
+        own: embeddings of the samples
+        theirs: embeddings of the reference
+        figures: what was found
+        charts: for the App and the report
+        tables: title -> head and rows, for the report
+        pairs: most alike images: their files, and a text
+        copies: ids of samples that copy a real one, the most alike first
     """
 
     run: Run
@@ -63,7 +69,6 @@ class Measurement:
     samples: SampleCollection
     reference: SampleCollection | None
     source: Source | None
-    names: tuple[str, str]
     own: Side | None = None
     theirs: Side | None = None
     figures: list[Figure] = field(default_factory=list)

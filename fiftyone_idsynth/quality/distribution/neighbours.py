@@ -103,6 +103,8 @@ class Nearest:
 def nearest_real(vectors: np.ndarray, real: np.ndarray, quantile: float = 0.01) -> Nearest:
     """Finds the nearest real image of each image, and which images are nearer to one than real images are to others.
 
+    All pairs are compared: the time grows with the product of the numbers of images, the memory does not.
+
     Args:
         vectors: float (images x dimensions)
         real: float (images x dimensions), two rows at least

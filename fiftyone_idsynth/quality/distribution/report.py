@@ -87,8 +87,8 @@ def render(facts: Facts) -> str:
         "<h2>Figures</h2>",
         _figures(facts.figures),
         *_charts(facts.charts),
-        *(f"<h2>{_e(title)}</h2>{_table(head, rows)}" for title, (head, rows) in facts.tables.items() if rows),
         _pairs(facts.pairs),
+        *(f"<h2>{_e(title)}</h2>{_table(head, rows)}" for title, (head, rows) in facts.tables.items() if rows),
         _history(facts),
     ]
     head = f'<meta charset="utf-8">{GENERATOR}<title>{_e(facts.title)}</title><style>{_STYLE}</style>'
