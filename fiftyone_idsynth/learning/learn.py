@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 PREDICTED = {"classification": "classification", "detection": "detections", "segmentation": "segmentation"}
 """Task -> the field of the model's labels."""
 
+LABEL_TYPES = {"classification": "classification", "detection": "detections", "segmentation": "segmentation"}
+"""Task -> what people are asked for in Label Studio."""
+
 STABILITY = 0.99
 
 CALLED = ("select_uncertain", "send_to_label_studio", "pull_from_label_studio", "train", "predict")
@@ -206,14 +209,11 @@ def _asking(
 
     if oracle:
         return Oracle(dataset, oracle, plan.answers, error, plan.seed)
-    where = project or str(dataset.name)
-    server = {"project": where, "url": url}
-    sending = {
-        **server, "label_field": plan.answers, "prediction_field": plan.predicted, "classes": classes,
-        "annotators": annotators, **given.get("send_to_label_studio", {}),
-    }  # fmt: skip
+    server = {"project": project, "url": url, "progress": False}
+    sending = {**server, "classes": classes, "annotators": annotators, **given.get("send_to_label_studio", {})}
     pulling = {**server, **given.get("pull_from_label_studio", {})}
-    return InLabelStudio(sending, pulling, f"the Label Studio project {where!r}")
+    where = f"the Label Studio project {project or dataset.name!r}"
+    return InLabelStudio(where, plan.answers, plan.predicted, LABEL_TYPES[plan.task], sending, pulling)
 
 
 def _compare(

@@ -86,21 +86,32 @@ class Oracle(Asking):
 
 
 class InLabelStudio(Asking):
-    """People who label in Label Studio.
+    """People who label in Label Studio, who see what the model says where that does not mislead them.
 
     Args:
-        sending: parameters of ``send_to_label_studio``
-        pulling: parameters of ``pull_from_label_studio``
         where: the project, for messages
+        answers_field: the field that gets the answers
+        predicted: the field of the model's labels
+        label_type: what people are asked for where the field with the answers does not tell
+        sending: further parameters of ``send_to_label_studio``
+        pulling: parameters of ``pull_from_label_studio``
     """
 
-    def __init__(self, sending: dict[str, Any], pulling: dict[str, Any], where: str):
-        self._sending, self._pulling, self.where = sending, pulling, where
+    def __init__(
+        self, where: str, answers_field: str, predicted: str, label_type: str, sending: dict[str, Any],
+        pulling: dict[str, Any],
+    ):  # fmt: skip
+        self.where = where
+        self._answers, self._predicted, self._label_type = answers_field, predicted, label_type
+        self._sending, self._pulling = sending, pulling
 
     def ask(self, dataset: fo.Dataset, ids: Sequence[str]) -> None:
         from ..send_to_label_studio import send_to_label_studio
 
-        send_to_label_studio(dataset.select(list(ids)), **self._sending)
+        known = {} if dataset.has_field(self._answers) else {"label_type": self._label_type}
+        if dataset.has_field(self._predicted):
+            known["prediction_field"] = self._predicted
+        send_to_label_studio(dataset.select(list(ids)), label_field=self._answers, **{**known, **self._sending})
 
     def gather(self, dataset: fo.Dataset, ids: Sequence[str]) -> None:
         from ..pull_from_label_studio import pull_from_label_studio
