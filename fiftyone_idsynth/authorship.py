@@ -13,11 +13,15 @@ if TYPE_CHECKING:
 
 _VOLATILE = {"_id", "_cls", "tags", "_media_path", "_dataset_id"}
 
+_MATCHES = {"tp", "fp", "fn"}
+"""What FiftyOne's evaluation writes into labels: ``KEY``, beside ``KEY_id`` and ``KEY_iou``."""
+
 
 def checksum(value: Any) -> str:
     """A short hash of a label's content, the same before and after it was in the database; of nothing it is empty.
 
-    Ids and the tags of labels do not count, so that tagging a label is not taken for changing it.
+    Ids, the tags of labels and the marks of an evaluation do not count, so that tagging or evaluating labels is not
+    taken for changing them.
 
     Args:
         value: a FiftyOne label, a plain value, or ``None``
@@ -74,7 +78,13 @@ def _content(value: Any) -> Any:
     if hasattr(value, "to_dict"):
         value = value.to_dict()
     if isinstance(value, dict):
-        return {k: _content(v) for k, v in value.items() if k not in _VOLATILE and v is not None and v != {}}
+        marks = {k + end for k, v in value.items() if _is_match(k, v, value) for end in ("", "_id", "_iou")}
+        left_out = _VOLATILE | marks
+        return {k: _content(v) for k, v in value.items() if k not in left_out and v is not None and v != {}}
     if isinstance(value, (list, tuple)):
         return [_content(element) for element in value]
     return value
+
+
+def _is_match(name: str, value: Any, label: dict[str, Any]) -> bool:
+    return isinstance(value, str) and value in _MATCHES and f"{name}_id" in label

@@ -19,13 +19,14 @@ class TrainingFolder:
     """The folder of a trained model.
 
     ``training.json`` names the parameters and images of the training, from its beginning, and its result at the end.
-    The checkpoint is removed when the training is finished.
+    The checkpoint, and the best weights so far, are removed when the training is finished.
 
     Args:
         path: the folder
 
     Attributes:
         path: the folder
+        best: the file with the best weights so far, if the training keeps them
         result: what came of the training, once it is finished
         kind: what is trained, for messages
         elsewhere: what to do if another one is in the folder, for messages
@@ -37,6 +38,7 @@ class TrainingFolder:
     def __init__(self, path: Path):
         self.path = path
         self._record, self._checkpoint = path / RECORD, path / "checkpoint.pt"
+        self.best = path / "best.safetensors"
         self.result: dict[str, Any] = {}
 
     @property
@@ -109,6 +111,7 @@ class TrainingFolder:
     def clean(self) -> None:
         """Removes what only an unfinished training needs."""
         self._checkpoint.unlink(missing_ok=True)
+        self.best.unlink(missing_ok=True)
         for partial in self.path.glob(".partial-*"):  # of a process that was killed
             shutil.rmtree(partial) if partial.is_dir() else partial.unlink()
 

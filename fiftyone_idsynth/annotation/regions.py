@@ -23,6 +23,7 @@ from ..models.regions import mask_box
 from ..models.roles import Box, Finder, Refiner, Region
 from ..stage import Bounds, Fraction, NumWorkers, Progress, Report, Samples, current_run, stage
 from .descriptions import Classes, check_classes, class_path, classes_of, parse_classes
+from .scoring import SCORES_KEPT
 
 if TYPE_CHECKING:
     import fiftyone as fo
@@ -64,9 +65,10 @@ def detect(
     """Finds objects: boxes, and masks where the model makes them or another one refines the boxes.
 
     The classes are described in words for CLIPSeg and for open-vocabulary detectors (OWLv2, Grounding DINO), and chosen
-    from those that the model knows for detectors of the YOLO family in ONNX files and models of FiftyOne's zoo
-    (``zoo:NAME``). Every object has the model, its revision and a confidence. Boxes that a person drew, changed or
-    removed stay as they are.
+    from those that the model knows for detectors of transformers (DETR, RT-DETR, YOLOS and others), of the YOLO family
+    in ONNX files and models of FiftyOne's zoo (``zoo:NAME``). Every object has the model, its revision, a confidence,
+    and from detectors of transformers the ``scores`` of its classes. Boxes that a person drew, changed or removed stay
+    as they are.
 
     Args:
         model ("CIDAS/clipseg-rd64-refined"): a hub id, a folder, an .onnx file or zoo:NAME
@@ -213,9 +215,11 @@ class DetectWorker(ModelWorker):
 
         labels = []
         for region in answer:
-            attributes = dict(self.about)
+            attributes: dict[str, Any] = dict(self.about)
             if self._rules.masks and region.mask is not None:
                 attributes["mask_path"] = write_mask(self._store, region.mask, region.box)
+            if region.scores:
+                attributes["scores"] = dict(list(region.scores.items())[:SCORES_KEPT])
             labels.append(
                 fo.Detection(
                     label=region.label, bounding_box=list(region.box), confidence=region.confidence, **attributes
@@ -291,7 +295,7 @@ def outlined(region: Region, mask: np.ndarray) -> Region:
     columns = slice(max(0, math.floor(left)), max(0, math.ceil(right)))
     cut = np.zeros_like(mask)
     cut[rows, columns] = mask[rows, columns]
-    return Region(region.label, region.confidence, mask_box(cut), cut) if cut.any() else region
+    return Region(region.label, region.confidence, mask_box(cut), cut, region.scores) if cut.any() else region
 
 
 def write_mask(store: MediaStore, mask: np.ndarray, box: Box) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,63 @@ def load_pretrained(auto_class: Any, found: Found, options: Options) -> Any:
         OutOfDeviceMemory: the device has too little memory
         WrongModel: transformers does not know this type of model
     """
+    model, report = _load(auto_class, found, options, dtype=options.torch_dtype(found.config))
+    if report["missing_keys"]:
+        missing = sorted(report["missing_keys"])
+        raise BrokenModel(
+            f"{found.name}: the files hold no weights for {len(missing)} parts of {type(model).__name__}, e.g. "
+            f"{missing[0]}: it was saved from {', '.join(found.architectures) or 'another class'}, or not completely"
+        )
+    return model.eval().requires_grad_(False)
+
+
+def load_trainable(auto_class: Any, found: Found, options: Options, classes: Sequence[str]) -> tuple[Any, set[str]]:
+    """Loads a transformers model with a head for other classes, to be trained in float32.
+
+    What has another size than in the files, or is not in them, is made anew by torch's generator of random numbers.
+
+    Args:
+        auto_class: e.g. ``transformers.AutoModelForImageClassification``
+        found: where it is
+        options: device, and whether pickled weights may be opened
+        classes: the names of the new classes
+
+    Returns:
+        the model, on its device, and the names of the parameters that were made anew
+
+    Raises:
+        ModelError: see :func:`load_pretrained`; also if most of its parameters would be made anew
+    """
+    import torch
+
+    names = {"id2label": dict(enumerate(classes)), "label2id": {name: n for n, name in enumerate(classes)}}
+    with _quiet():  # what was made anew is meant to be
+        model, report = _load(auto_class, found, options, dtype=torch.float32, ignore_mismatched_sizes=True, **names)
+    new = {*report["missing_keys"], *(key[0] for key in report["mismatched_keys"])}
+    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    if sum(sizes.get(name, 0) for name in new) > sum(sizes.values()) / 2:
+        raise WrongModel(
+            f"{found.name} is {found.kind}, and most of {type(model).__name__} is not in its files, e.g. "
+            f"{min(new)}: name a model of that kind"
+        )
+    return model, new
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the warnings of transformers."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
+def _load(auto_class: Any, found: Found, options: Options, **settings: Any) -> tuple[Any, dict[str, Any]]:
+    """Loads a transformers model onto its device; returns also what was missing in the files."""
     _check_type(found)
     files = weight_files(found, options)
     folder = found.fetch([*_text_files(found), *files])
@@ -43,22 +102,15 @@ def load_pretrained(auto_class: Any, found: Found, options: Options) -> Any:
     try:
         model, report = auto_class.from_pretrained(
             folder,
-            dtype=options.torch_dtype(found.config),
             use_safetensors=files[0].endswith(".safetensors"),
             local_files_only=True,
             trust_remote_code=False,
             output_loading_info=True,
+            **settings,
         )
-        model = model.to(options.torch_device()).eval()
+        return model.to(options.torch_device()), report
     except Exception as error:
         raise _readable(error, found) from error
-    if report["missing_keys"]:
-        missing = sorted(report["missing_keys"])
-        raise BrokenModel(
-            f"{found.name}: the files hold no weights for {len(missing)} parts of {type(model).__name__}, e.g. "
-            f"{missing[0]}: it was saved from {', '.join(found.architectures) or 'another class'}, or not completely"
-        )
-    return model.requires_grad_(False)
 
 
 def load_processor(auto_class: Any, found: Found, **options: Any) -> Any:

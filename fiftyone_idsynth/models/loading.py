@@ -38,7 +38,7 @@ from .roles import (
 ADAPTERS: dict[type[Model], tuple[str, ...]] = {
     Tagger: ("taggers", "fiftyone_models"),
     Captioner: ("captioners",),
-    Finder: ("clipseg", "openvocabulary", "yolo", "fiftyone_models"),
+    Finder: ("clipseg", "openvocabulary", "yolo", "detectors", "fiftyone_models"),
     Refiner: ("sam",),
     Segmenter: ("segmenters",),
     Matcher: ("clip",),

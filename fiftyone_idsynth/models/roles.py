@@ -43,12 +43,14 @@ class Region:
         confidence: 0..1
         box: relative x, y, width, height, each 0..1
         mask: bool, of the size of the whole picture
+        scores: class -> 0..1, the greatest first, where the model judges them all
     """
 
     label: str
     confidence: float
     box: Box
     mask: np.ndarray | None = None
+    scores: dict[str, float] | None = None
 
 
 class Model(abc.ABC):

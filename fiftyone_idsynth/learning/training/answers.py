@@ -25,6 +25,11 @@ KINDS: dict[Task, tuple[str, ...]] = {
 }
 """Task -> the kinds of answers that teach it."""
 
+_NAMED: dict[str, str] = {
+    "Classification": "label", "Detections": "detections.label", "Polylines": "polylines.label", "Segmentation": "id",
+}  # fmt: skip
+"""Kind -> what tells whether there is an answer, and which classes it names."""
+
 
 @dataclass
 class Answered:
@@ -32,7 +37,7 @@ class Answered:
 
     Attributes:
         kind: the class of the answers
-        answers: sample id -> its answer, as FiftyOne has it
+        answers: sample id -> its class, or the classes of its objects; of masks only that there is one
         files: sample id -> its image file
         kin: their relatives
         left_out: why others are not among them -> how many
@@ -117,13 +122,13 @@ def chosen_classes(counts: Counter[str], classes: Sequence[str], name: str) -> l
             problem = f"no answer in {name!r} is of this class: {suggestion(wanted, sorted(counts))}"
             raise ParameterError("classes", wanted, problem)
     if not counts:
-        raise FieldError(f"answers_field={name!r}: no answer names a class, so there is nothing to learn")
+        raise FieldError(f"answers_field={name!r}: no answer names a class, so there is nothing to learn: label some")
     return list(dict.fromkeys(classes)) if classes else sorted(counts)
 
 
 def _values(dataset: fo.Dataset, ids: list[str], name: str, kind: str) -> list[list[Any]]:
-    path = f"{name}.label" if kind == "Classification" else name
-    values: list[list[Any]] = dataset.select(ids, ordered=True).values(["id", "filepath", path])
+    paths = ["id", "filepath", f"{name}.{_NAMED[kind]}"]
+    values: list[list[Any]] = dataset.select(ids, ordered=True).values(paths)
     return values
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy as np
 from ...samples import active
 from ..candidates import TEST_TAG
 from .answers import Task
-from .metrics import class_metrics
+from .metrics import class_iou, class_metrics
 
 if TYPE_CHECKING:
     from fiftyone.core.collections import SampleCollection
@@ -54,21 +53,6 @@ def evaluate(
     return {"images": len(view), **found(view, predicted, answers, key, progress)}
 
 
-def mean_iou(confusion: np.ndarray, classes: Sequence[str]) -> dict[str, float]:
-    """The intersection over union of each class that occurs.
-
-    Args:
-        confusion: pixels, true class x predicted class
-        classes: their names
-
-    Returns:
-        class -> 0..1
-    """
-    right = np.diag(confusion).astype(float)
-    union = confusion.sum(axis=0) + confusion.sum(axis=1) - right
-    return {name: float(r / u) for name, r, u in zip(classes, right, union, strict=True) if u > 0}
-
-
 def _classes(view: SampleCollection, predicted: str, answers: str, key: str, progress: Any) -> dict[str, Any]:
     results = view.evaluate_classifications(predicted, gt_field=answers, eval_key=key, progress=progress)
     macro = results.metrics(average="macro")
@@ -94,7 +78,7 @@ def _masks(view: SampleCollection, predicted: str, answers: str, key: str, progr
         predicted, gt_field=answers, eval_key=key, mask_targets=named, progress=progress
     )
     confusion = np.asarray(results.pixel_confusion_matrix)
-    each = mean_iou(confusion, [str(name) for name in results.classes][: len(confusion)])
+    each = class_iou(confusion, [str(name) for name in results.classes][: len(confusion)])
     return {
         "mIoU": round(float(np.mean(list(each.values()))), 6),
         "accuracy": round(float(np.trace(confusion) / max(confusion.sum(), 1)), 6),
