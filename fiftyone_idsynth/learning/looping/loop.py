@@ -215,7 +215,7 @@ class Loop:
         bounded = plan.task == "classification"
         one = Round(
             number, len(labelled), quality, metric, lower_bound(round(quality * images), images) if bounded else None,
-            self._kappa(number), plan.model, str(folder), round(time.monotonic() - started, 3),
+            self._kappa(number, labelled), plan.model, str(folder), round(time.monotonic() - started, 3),
             datetime.now(UTC).isoformat(timespec="seconds"),
         )  # fmt: skip
         self.rounds = [*self.rounds, one]
@@ -241,8 +241,8 @@ class Loop:
                 shutil.rmtree(other)
         return mine
 
-    def _kappa(self, number: int) -> float | None:
-        """The agreement with the model before, on all images; what this one says is kept for the next."""
+    def _kappa(self, number: int, labelled: list[str]) -> float | None:
+        """The agreement with the model before, on images it was not trained on; what it says is kept for the next."""
         if self._plan.task == "segmentation":
             return None
         ids, said = self._said()
@@ -251,7 +251,7 @@ class Loop:
         _keep(kept, ids, said)
         before = _read(_said_file(self._folder(number - 1))) if number else {}
         same_model = bool(self.rounds) and self.rounds[-1].model == self._plan.model
-        common = [i for i in now if i in before]
+        common = sorted(before.keys() & now.keys() - set(labelled))
         if not common or not same_model:
             return None
         return agreement([before[i] for i in common], [now[i] for i in common])

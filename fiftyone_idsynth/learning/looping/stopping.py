@@ -24,8 +24,8 @@ class Stop:
         budget: images that people label at most
         target: quality that is enough: of the accuracy the lower 95 % confidence bound (Clopper and Pearson 1934)
             counts, since a small test set reaches a value by luck
-        stability: mean of Cohen's kappa between the predictions of successive models over three rounds that is enough
-            (Bloodgood and Vijay-Shanker 2009, "stabilizing predictions")
+        stability: mean of Cohen's kappa between the predictions of successive models over three rounds that is enough,
+            on images that they were not trained on (Bloodgood and Vijay-Shanker 2009, "stabilizing predictions")
         patience: rounds in a row without a new best quality that are enough
     """
 
