@@ -15,7 +15,9 @@ from fiftyone_idsynth.errors import FieldError, ParameterError
 from fiftyone_idsynth.learning.label_studio import rle
 from fiftyone_idsynth.learning.label_studio.config import Control, Labelling
 from fiftyone_idsynth.learning.label_studio.errors import ProjectError
+from fiftyone_idsynth.learning.label_studio.masks import to_files
 from fiftyone_idsynth.learning.label_studio.values import ValuesError, box_around, from_results, to_results
+from fiftyone_idsynth.media import encode_image
 
 HOSTILE = ("<b>cat</b>", "a \"dog\" & 'co'", "猫 🐈", "50 % > 5 $", "$image", "rot/weiß")
 WIDTH, HEIGHT = 200, 120
@@ -173,9 +175,9 @@ class TestRoundTrip:
             path.write_bytes(encode_image(pixels))
             return str(path)
 
-        from fiftyone_idsynth.media import encode_image
-
-        on_disk = round_trip("Instances", value, write_mask=write).detections[0]
+        found = fo.Detections(detections=[inline])
+        to_files(found, write)
+        on_disk = found.detections[0]
         assert on_disk.mask is None
         assert ((on_disk.get_mask() > 0) == mask).all()
         again = round_trip("Instances", fo.Detections(detections=[on_disk])).detections[0]

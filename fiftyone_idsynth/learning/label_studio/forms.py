@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from ...errors import IdsynthError
-
-MaskWriter = Callable[[np.ndarray], str]
-"""Writes a mask (uint8 or uint16, height x width) and returns the path of the file."""
 
 
 class ValuesError(IdsynthError):

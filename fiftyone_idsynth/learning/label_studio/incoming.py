@@ -11,7 +11,7 @@ import numpy as np
 
 from ...errors import suggestion
 from .config import Control
-from .forms import MaskWriter, ValuesError, box_around
+from .forms import ValuesError, box_around
 from .masks import drawn, tight
 from .rle import decode
 
@@ -22,8 +22,8 @@ _ID = re.compile("[0-9a-f]{24}")
 class Reader:
     """Reads results about one image; see :func:`from_results` for the arguments."""
 
-    def __init__(self, size: tuple[int, int], labels: Mapping[str, str], write: MaskWriter | None, confidence: bool):
-        self.size, self._labels, self._write, self._confidence = size, labels, write, confidence
+    def __init__(self, size: tuple[int, int], labels: Mapping[str, str], confidence: bool):
+        self.size, self._labels, self._confidence = size, labels, confidence
 
     def label(self, control: Control, name: Any) -> str:
         if name in self._labels:
@@ -57,7 +57,10 @@ class Reader:
 
     def points(self, result: Mapping[str, Any]) -> list[list[float]]:
         self._check_frame(result)
-        return [[_share(x), _share(y)] for x, y in self.value(result).get("points") or ()]
+        points = [[_share(x), _share(y)] for x, y in self.value(result).get("points") or ()]
+        if not points:
+            raise ValuesError("form", f"a polygon of {result.get('from_name')!r} has no points")
+        return points
 
     def common(self, result: Mapping[str, Any]) -> dict[str, Any]:
         """What every label has: its id if it came from here, and its confidence."""
@@ -81,11 +84,6 @@ class Reader:
             return drawn(decode(value["rle"], width, height), self.size)
         except (ValueError, OverflowError, TypeError) as error:
             raise ValuesError("form", f"a brush mask of {result.get('from_name')!r} cannot be read: {error}") from None
-
-    def written(self, mask: np.ndarray) -> dict[str, Any]:
-        if self._write is None:
-            return {"mask": mask}
-        return {"mask_path": self._write(mask.astype(np.uint8) * 255 if mask.dtype == bool else mask)}
 
     def _check_frame(self, result: Mapping[str, Any]) -> None:
         """Checks that the image has still the shape that it had when somebody drew on it."""
@@ -166,7 +164,7 @@ def _instance_back(reader: Reader, control: Control, result: Mapping[str, Any]) 
     if part is None:  # painted and wiped out again
         return None
     box, mask = part
-    return fo.Detection(label=label, bounding_box=box, **reader.written(mask), **reader.common(result))
+    return fo.Detection(label=label, bounding_box=box, mask=mask, **reader.common(result))
 
 
 def _polylines_back(reader: Reader, control: Control, results: Sequence[Mapping[str, Any]]) -> Any:
@@ -211,7 +209,7 @@ def _segmentation_back(reader: Reader, control: Control, results: Sequence[Mappi
                 "unknown_label", f"{name!r} has no value in the masks of {control.field!r}: add the class"
             )
         whole[reader.mask(result)] = targets[name]
-    return fo.Segmentation(**reader.written(whole))
+    return fo.Segmentation(mask=whole)
 
 
 def _groups(results: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -71,3 +72,18 @@ def tight(mask: np.ndarray) -> tuple[list[float], np.ndarray] | None:
     height, width = mask.shape
     box = [left / width, top / height, (right - left) / width, (bottom - top) / height]
     return box, mask[top:bottom, left:right]
+
+
+def to_files(value: Any, write: Callable[[np.ndarray], str]) -> None:
+    """Moves the masks in a label to files.
+
+    Args:
+        value: a FiftyOne label, or a value without masks
+        write: writes a mask (uint8 or uint16, height x width) and returns the path of the file
+    """
+    holders = value.detections if hasattr(value, "detections") else [value]
+    for label in holders:
+        mask = getattr(label, "mask", None)
+        if mask is not None:
+            label.mask_path = write(mask.astype(np.uint8) * 255 if mask.dtype == bool else mask)
+            label.mask = None

@@ -20,11 +20,11 @@ from typing import Any
 
 from ...errors import suggestion
 from .config import Labelling
-from .forms import MaskWriter, ValuesError, box_around
+from .forms import ValuesError, box_around
 from .incoming import WAYS_BACK, Reader
 from .outgoing import WAYS_OUT
 
-__all__ = ["MaskWriter", "ValuesError", "box_around", "from_results", "to_results"]
+__all__ = ["ValuesError", "box_around", "from_results", "to_results"]
 
 
 def to_results(labelling: Labelling, values: Mapping[str, Any], width: int, height: int) -> list[dict[str, Any]]:
@@ -54,7 +54,6 @@ def from_results(
     height: int,
     *,
     labels: Mapping[str, str] | None = None,
-    write_mask: MaskWriter | None = None,
     confidence: bool = False,
 ) -> dict[str, Any]:
     """Says results in FiftyOne's way.
@@ -65,7 +64,6 @@ def from_results(
         width: of the displayed image, in pixels
         height: of the displayed image, in pixels
         labels (None): label in results -> class, for labels that were renamed since
-        write_mask (None): writes masks to files; by default they stay in the labels
         confidence (False): whether the scores of results are read; answers of people have none
 
     Returns:
@@ -86,7 +84,7 @@ def from_results(
                 f"{suggestion(str(name), by_control)}",
             )
         by_control[name].append(result)
-    reader = Reader((width, height), labels or {}, write_mask, confidence)
+    reader = Reader((width, height), labels or {}, confidence)
     found: dict[str, Any] = {}
     for control in labelling.controls:
         found[control.field] = WAYS_BACK[control.kind](reader, control, by_control[control.name])
