@@ -10,7 +10,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ..measures.defects import WORKING_SIDE
+from ..measures.defects import WORKING_SIDE, overexposure
+from ..measures.rating import MEASURES
 from .restoration import compression, impulses, noise, sharpness, tone
 
 Params = dict[str, Any]
@@ -71,13 +72,34 @@ def _blocks(found: Findings) -> Params | None:
 
 def _exposure(found: Findings) -> Params | None:
     if "overexposure" in found.issues:
-        # Coloured light or a colourful subject burns out one channel, noise and sharpening single pixels; too much
-        # light burns out areas of all channels.
-        smooth = cv2.GaussianBlur(np.ascontiguousarray(found.pixels), (0, 0), 1.5)
-        shares = sorted(np.mean(smooth >= 252, axis=(0, 1)))
-        return {"gain": round(1 - DARKENING * math.sqrt(float(shares[1])), 4)} if shares[1] > 0.1 else None
+        return _too_bright(found)
     brightest = 255 * (1 - found["underexposure"])
-    return {"gain": round(min(8.0, BRIGHTEST / brightest), 4)} if brightest >= 4 else None
+    if brightest < 4:
+        return None
+    share = _surely(found["underexposure"], 0.44, 0.56) * _neutral(found)
+    return {"gain": round(min(8.0, BRIGHTEST / brightest) ** share, 4)} if share else None
+
+
+def _too_bright(found: Findings) -> Params | None:
+    # Noise and sharpening burn out single pixels, and hide the plain white round a product.
+    smooth = cv2.GaussianBlur(np.ascontiguousarray(found.pixels), (0, 0), 1.5)
+    shares = sorted(np.mean(smooth >= 252, axis=(0, 1)))
+    # Too much light burns out all channels; coloured light, and a colourful subject, one or two.
+    share = float(shares[1] if _neutral(found) == 1 else shares[0])
+    if share <= 0.1 or overexposure(smooth) <= MEASURES["overexposure"].good:
+        return None
+    return {"gain": round(1 - DARKENING * math.sqrt(share), 4)}
+
+
+def _neutral(found: Findings) -> float:
+    """How little colour the light has, 1 to 0: under coloured light the levels say less about the exposure."""
+    return 1 - _surely(found["color_cast"], 8, 16)
+
+
+def _surely(value: float, never: float, always: float) -> float:
+    """How much of a repair is made: dusk is dark, and fog pale, without being a mistake, so what is hardly a defect is
+    repaired by half."""
+    return min(1.0, max(0.0, (value - never) / (always - never)))
 
 
 DARKENING = 0.45
@@ -93,8 +115,8 @@ def _blur(found: Findings) -> float:
     return scale * math.sqrt(max(found["blur"] ** 2 - SHARP**2, 0.09))
 
 
-SHARP = 0.6
-"""The blur of a sharp photograph, in pixels."""
+SHARP = 0.8
+"""The blur of an ordinary sharp photograph, in pixels."""
 
 
 def _defocus(found: Findings) -> Params | None:
@@ -121,8 +143,15 @@ def _fading(found: Findings) -> Params | None:
     if found.made.get("expose", {}).get("gain", 1.0) < 1:  # it would be burnt out again
         return None
     grey = found.pixels @ np.array([0.299, 0.587, 0.114], np.float32)
-    low, high = np.percentile(grey, [1, 99])
-    return {"low": round(float(low), 2), "high": round(float(high), 2)} if high - low >= 8 else None
+    low, high = map(float, np.percentile(grey, [1, 99]))
+    if high - low < 8:
+        return None
+    share = _surely(found["contrast"], 0.55, 0.43) * _neutral(found)
+    if not share:
+        return None
+    # With less than all of it, black and white lie farther out than the levels that there are.
+    low, high = low + (1 - share) * (tone.TONES[0] - low), high + (1 - share) * (tone.TONES[1] - high)
+    return {"low": round(low, 2), "high": round(high, 2)}
 
 
 def _flatness(found: Findings) -> Params | None:

@@ -7,7 +7,7 @@ import math
 import cv2
 import numpy as np
 
-LEAST_BALANCE = 2e-3
+LEAST_BALANCE = 3e-3
 """Regularization where there is no noise but that of rounding: what is unknown of the blur weighs more."""
 
 
