@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from ..errors import EmptyViewError, ParameterError
+from ..modelling import Device, Offline
 from ..stage import (
     Bounds,
     Choices,
@@ -70,6 +71,8 @@ def learn(
     wait: Annotated[float, Bounds(0, 10_080)] = 0.0,
     options: dict[str, str] = {},  # noqa: B006
     seed: Seed = 51,
+    device: Device = "auto",
+    offline: Offline = False,
     progress: Progress = None,
 ) -> Report:
     """Learns with as few labels of people as possible: asks, trains, predicts, measures, chooses, and asks again.
@@ -131,12 +134,13 @@ def learn(
     if stability is None and target is None and patience is None and task != "segmentation":
         stability = STABILITY
     folder = path.expanduser().absolute()
+    loading = {"device": device, "offline": offline}
     plan = Plan(
         task, model, answers_field, label_field or PREDICTED[task], start or count, count, strategy,
         Stop(budget, target, stability, patience), folder, seed,
         selecting={"embeddings_field": embeddings_field, **given.get("select_uncertain", {})},
-        training={"embeddings_field": embeddings_field, "classes": classes, **given.get("train", {})},
-        predicting=given.get("predict", {}),
+        training={"embeddings_field": embeddings_field, "classes": classes, **loading, **given.get("train", {})},
+        predicting={**loading, **given.get("predict", {})},
     )  # fmt: skip
     _check_again(plan, given)
     asking = _asking(dataset, plan, classes, oracle_field, oracle_error, project, url, annotators, given)

@@ -67,6 +67,9 @@ class Oracle(Asking):
 
     def gather(self, dataset: fo.Dataset, ids: Sequence[str]) -> None:
         fields.declare_label(dataset, self._to, self._kind)
+        if self._from in dataset.mask_targets and self._to not in dataset.mask_targets:
+            dataset.mask_targets[self._to] = dataset.mask_targets[self._from]
+            dataset.save()
         for page in pages(list(ids)):
             view = dataset.select(page, ordered=True)
             labels = dict(zip(page, view.values(self._from), strict=True))

@@ -197,13 +197,14 @@ class Loop:
 
     def _round(self, labelled: list[str], progress: Any) -> None:
         """Trains, predicts and measures with all labels so far, and records it."""
+        from ...models.loading import release
         from ..predict import predict
         from ..train import train
 
         plan, number, started = self._plan, len(self.rounds), time.monotonic()
         folder = self._model_folder(number, labelled)
         train(
-            self._samples, path=folder, model=plan.model, answers_field=plan.answers, seed=plan.seed,
+            self._samples, path=folder, task=plan.task, model=plan.model, answers_field=plan.answers, seed=plan.seed,
             progress=progress, **plan.training,
         )  # fmt: skip
         report = predict(
@@ -221,6 +222,7 @@ class Loop:
         self.rounds = [*self.rounds, one]
         write_rounds(self._dataset, plan.answers, plan.strategy, self.rounds)
         self._forget()
+        release()  # or the models of all rounds would stay in memory
         self._tell(told(one))
 
     def _folder(self, number: int) -> Path:
@@ -284,7 +286,7 @@ class Loop:
         from ..select_uncertain import select_uncertain
 
         plan = self._plan
-        by_model = {} if strategy == "random" else {"label_field": plan.predicted}
+        by_model = {} if strategy == "random" or plan.task == "segmentation" else {"label_field": plan.predicted}
         report = select_uncertain(
             self._samples, count=count, strategy=strategy, answers_field=self._field(), tag=ASKED_TAG,
             seed=plan.seed + len(self.rounds), progress=False, **by_model, **plan.selecting,

@@ -23,8 +23,8 @@ class Round:
         quality: of the model on the test images, 0 to 1
         metric: what quality is: accuracy, mAP or mIoU
         lower: the lower 95 % confidence bound of the accuracy; None for other metrics
-        kappa: Cohen's kappa between the predictions of this round's model and the one before, on images that neither was
-            trained on; None where there is none
+        kappa: Cohen's kappa between the predictions of this round's model and the one before, on images that neither
+            was trained on; None where there is none
         model: what was trained
         folder: where the trained model is
         seconds: what training, prediction and measuring took
