@@ -24,16 +24,10 @@ from ..stage import (
 from ..training_folder import TrainingFolder
 from .training.answers import Answered, Task, chosen_classes, find_answered
 from .training.linear_course import check_classes, train_linear
-from .training.settings import EXAMPLES, Settings
+from .training.settings import EPOCHS, EXAMPLES, LEARNING_RATE, LINEAR, VALIDATION, Settings, precision_of
 
 if TYPE_CHECKING:
     from .training.targets import Targets
-
-LINEAR = "linear"
-
-EPOCHS = 50
-LEARNING_RATE = 5e-5
-VALIDATION = 0.2
 
 
 @stage(label="Train a model", group="Learn", icon="model_training", unit="steps")
@@ -132,7 +126,7 @@ def train(
         held_out = _held_out(targets, found, task, VALIDATION if validation is None else validation, seed)
         settings = Settings(
             task, tuple(targets.classes), epochs or EPOCHS, learning_rate or LEARNING_RATE, train_batch_size, patience,
-            augment, seed, _precision(options),
+            augment, seed, precision_of(options),
         )  # fmt: skip
         images = {i: {**stamp, "validates": i in held_out} for i, stamp in targets.stamps.items()}
         folder.claim_for({**shared, "revision": base.revision, **settings.storable()}, images)
@@ -204,18 +198,6 @@ def _held_out(targets: Targets, found: Answered, task: Task, share: float, seed:
 def _listed(names: list[str]) -> str:
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return ", ".join(sorted(names)[:5]) + more
-
-
-def _precision(options: Options) -> str:
-    """What is computed in."""
-    device = options.torch_device()
-    if options.dtype != "auto":
-        return options.dtype
-    if not device.startswith("cuda"):
-        return "float32"
-    import torch
-
-    return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
 
 
 def _left_out(found: Answered) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from ...errors import EmptyViewError, FieldError, ParameterError, suggestion
-from ...samples import pages, require_field
-from ..candidates import find_labelled
+from ...runs import Run
+from ...samples import active, pages, require_field
+from ..candidates import TEST_TAG, find_labelled
 from .kin import Kin
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ KINDS: dict[Task, tuple[str, ...]] = {
     "segmentation": ("Segmentation", "Detections", "Polylines"),
 }
 """Task -> the kinds of answers that teach it."""
+
+MADE = ("generated", "augmented", "composed")
+"""Kinds of images (``source.kind``) that were made, not taken."""
 
 _NAMED: dict[str, str] = {
     "Classification": "label", "Detections": "detections.label", "Polylines": "polylines.label", "Segmentation": "id",
@@ -84,16 +88,7 @@ def find_answered(samples: SampleCollection, dataset: fo.Dataset, name: str, tas
     tests = found.kin.of_tests(ids)
     found.left_out["relatives of test images"] += len(tests)
     ids = [i for i in ids if i not in tests]
-    noted = dataset.has_field(f"authors.{name}")
-    for page in pages(ids):
-        of_models = _of_models(dataset, page, name) if noted else set()
-        for sample_id, file, answer in zip(*_values(dataset, page, name, found.kind), strict=True):
-            if sample_id in of_models:
-                found.left_out["labelled by a model"] += 1
-            elif answer is None:
-                found.left_out[f"tagged as labelled, without an answer in {name}"] += 1
-            else:
-                found.answers[sample_id], found.files[sample_id] = answer, file
+    _read(found, dataset, ids, name)
     found.left_out = +found.left_out
     if not found.answers:
         why = ", ".join(f"{count} {reason}" for reason, count in found.left_out.items())
@@ -101,6 +96,41 @@ def find_answered(samples: SampleCollection, dataset: fo.Dataset, name: str, tas
             f"answers_field={name!r}: none of the {len(given)} samples has an answer of a person that may be trained on"
             f"{f' ({why})' if why else ''}: let people label some (select_uncertain, send_to_label_studio), or name "
             "another field; rejected samples and those of the split test are never trained on"
+        )
+    return found
+
+
+def test_answered(
+    samples: SampleCollection, dataset: fo.Dataset, name: str, task: Task, part: set[str], run: Run
+) -> Answered:
+    """Finds the real images of the split ``test`` that people answered.
+
+    Args:
+        samples: a dataset or view
+        dataset: its dataset
+        name: the field with people's answers
+        task: what models are tested at
+        part: samples that are left out
+        run: is told how many are left out
+
+    Raises:
+        EmptyViewError: there is none
+    """
+    from fiftyone import ViewField as F
+
+    view = active(samples).match_tags(TEST_TAG)
+    found = Answered(answer_kind(samples, name, task), Kin(dataset))
+    if dataset.has_field("source.kind"):
+        made = view.match(F("source.kind").is_in(MADE)).values("id")
+        if made:
+            run.note(f"{len(made)} images of the split test were made, not taken: nothing is tested on them")
+        part = part | set(made)
+    _read(found, dataset, [i for i in view.values("id") if i not in part], name)
+    found.left_out = +found.left_out
+    if not found.answers:
+        raise EmptyViewError(
+            f"answers_field={name!r}: no real image with the tag 'test' has an answer, so there is nothing to test "
+            "with: split the dataset, and let people label the test images"
         )
     return found
 
@@ -124,6 +154,20 @@ def chosen_classes(counts: Counter[str], classes: Sequence[str], name: str) -> l
     if not counts:
         raise FieldError(f"answers_field={name!r}: no answer names a class, so there is nothing to learn: label some")
     return list(dict.fromkeys(classes)) if classes else sorted(counts)
+
+
+def _read(found: Answered, dataset: fo.Dataset, ids: list[str], name: str) -> None:
+    """Reads the answers to some samples."""
+    noted = dataset.has_field(f"authors.{name}")
+    for page in pages(ids):
+        of_models = _of_models(dataset, page, name) if noted else set()
+        for sample_id, file, answer in zip(*_values(dataset, page, name, found.kind), strict=True):
+            if sample_id in of_models:
+                found.left_out["labelled by a model"] += 1
+            elif answer is None:
+                found.left_out[f"tagged as labelled, without an answer in {name}"] += 1
+            else:
+                found.answers[sample_id], found.files[sample_id] = answer, file
 
 
 def _values(dataset: fo.Dataset, ids: list[str], name: str, kind: str) -> list[list[Any]]:

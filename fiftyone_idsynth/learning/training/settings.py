@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .answers import Task
+
+if TYPE_CHECKING:
+    from ...models.options import Options
+
+LINEAR = "linear"
+"""What the linear model on embeddings is called where models of transformers are named."""
+
+EPOCHS = 50
+LEARNING_RATE = 5e-5
+VALIDATION = 0.2
 
 BACKGROUND = "background"
 
@@ -55,3 +65,15 @@ class Settings:
     def storable(self) -> dict[str, Any]:
         """As plain values."""
         return asdict(self)
+
+
+def precision_of(options: Options) -> str:
+    """What is computed in while training: 16 bits on CUDA and 32 elsewhere, unless another is asked for."""
+    device = options.torch_device()
+    if options.dtype != "auto":
+        return options.dtype
+    if not device.startswith("cuda"):
+        return "float32"
+    import torch
+
+    return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"

@@ -28,7 +28,8 @@ class Targets:
         name: the field with people's answers
         found: the samples; those that teach nothing are taken out of it
         task: what is learnt
-        classes: the classes that are asked for; none for all
+        classes (()): the classes that are asked for; none for all
+        known (()): instead of them: all classes in the order of their numbers, whether they occur or not
 
     Attributes:
         classes: the classes, in the order of their numbers; of a segmentation the first is the background
@@ -40,18 +41,13 @@ class Targets:
         ParameterError: a class that is asked for does not occur
     """
 
-    def __init__(self, dataset: fo.Dataset, name: str, found: Answered, task: Task, classes: Sequence[str]):
+    def __init__(
+        self, dataset: fo.Dataset, name: str, found: Answered, task: Task, classes: Sequence[str] = (), *,
+        known: Sequence[str] = (),
+    ):  # fmt: skip
         self._dataset, self._name, self._found = dataset, name, found
-        self._values: dict[int, str] = {}
-        if found.kind == "Segmentation":
-            self._values = _mask_targets(dataset, name)
-            self.classes = [BACKGROUND, *_asked(self._values, classes)]
-        else:
-            counts: Counter[str] = Counter()
-            for answer in found.answers.values():
-                counts.update({answer} if isinstance(answer, str) else {label for label in answer if label})
-            named = chosen_classes(counts, classes, name)
-            self.classes = [BACKGROUND, *named] if task == "segmentation" else named
+        self._values = _mask_targets(dataset, name) if found.kind == "Segmentation" else {}
+        self.classes = list(known) or self._classes(task, classes)
         self._number = {label: number for number, label in enumerate(self.classes)}
         self.examples: dict[str, Example] = {}
         self.stamps: dict[str, dict[str, Any]] = {}
@@ -64,6 +60,15 @@ class Targets:
             read(page)
         for sample_id in set(found.answers) - set(self.examples):
             del found.answers[sample_id]
+
+    def _classes(self, task: Task, asked: Sequence[str]) -> list[str]:
+        if self._found.kind == "Segmentation":
+            return [BACKGROUND, *_asked(self._values, asked)]
+        counts: Counter[str] = Counter()
+        for answer in self._found.answers.values():
+            counts.update({answer} if isinstance(answer, str) else {label for label in answer if label})
+        named = chosen_classes(counts, asked, self._name)
+        return [BACKGROUND, *named] if task == "segmentation" else named
 
     def classes_of(self) -> dict[str, list[str]]:
         """Sample id -> the classes that it shows, as far as they are known without opening masks."""
