@@ -215,7 +215,7 @@ def _asking(
         return Oracle(dataset, oracle, plan.answers, error, plan.seed)
     server = {"project": project, "url": url, "progress": False}
     sending = {**server, "classes": classes, "annotators": annotators, **given.get("send_to_label_studio", {})}
-    pulling = {**server, **given.get("pull_from_label_studio", {})}
+    pulling = {**server, "min_annotators": annotators, **given.get("pull_from_label_studio", {})}
     where = f"the Label Studio project {project or dataset.name!r}"
     return InLabelStudio(where, plan.answers, plan.predicted, LABEL_TYPES[plan.task], sending, pulling)
 
