@@ -66,7 +66,7 @@ def test_every_kind_of_swin2sr_gives_the_size_it_promises(tmp_path: Path, upsamp
     scale = 4 if upsampler == "nearest+conv" else 2
     model = load(swin2sr(tmp_path, scale=scale, upsampler=upsampler))
     assert model.scale == scale
-    for height, width in ((1, 1), (1, 9), (5, 3), (16, 16), (33, 18)):
+    for height, width in ((1, 1), (5, 3), (18, 21)):
         (made,) = model.upscale([picture[:height, :width]])
         assert made.shape == (height * scale, width * scale, 3)
         assert made.dtype == np.uint8
