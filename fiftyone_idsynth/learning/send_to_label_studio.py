@@ -119,9 +119,8 @@ def _present(run: Run, ids: Sequence[str], images: str) -> dict[str, str]:
 
 def _project(run: Run, server: Server, asked: Question, name: str | None, annotators: int) -> Project:
     """The project, made or extended as is needed."""
-    from .label_studio.client import mark_of
     from .label_studio.extending import extended
-    from .label_studio.keys import project_title
+    from .label_studio.keys import mark_of, project_title
 
     dataset = run.dataset
     xml = asked.labelling.xml()

@@ -209,6 +209,11 @@ def test_only_tasks_that_changed_are_read(label_studio: LabelStudioServer) -> No
     changed = list(person.api.tasks(project.id, since=since))
     assert [task["id"] for task in changed] == [ids[2]]
     assert changed[0]["annotations"][0]["result"][0]["value"] == {"choices": ["cat"]}
+    for number in (ids[0], ids[4]):
+        person.submit(number, [choice("ground_truth", "dog")])
+    changed = list(person.api.tasks(project.id, since=since))
+    assert [task["id"] for task in changed] == [ids[0], ids[2], ids[4]]
+    assert [len(task["annotations"]) for task in changed] == [1, 1, 1]
 
 
 def test_a_label_that_people_used_does_not_vanish(label_studio: LabelStudioServer) -> None:

@@ -39,7 +39,7 @@ from urllib.parse import quote
 from .connection import Connection
 from .errors import LabelStudioError, ProjectError, Refused, TruncatedAnswer, Unconfirmed
 from .extending import lost_labels
-from .keys import dataset_id, project_title
+from .keys import mark_of, project_title
 
 if TYPE_CHECKING:
     import fiftyone as fo
@@ -94,8 +94,7 @@ class Server(Connection):
 
     def whoami(self) -> dict[str, Any]:
         """Whose token it is, e.g. ``{"id": 1, "email": ...}``."""
-        found: dict[str, Any] = self.get("/api/current-user/whoami")
-        return found
+        return dict(self.get("/api/current-user/whoami"))
 
     # -- projects -----------------------------------------------------------------------------------------------------
 
@@ -168,6 +167,7 @@ class Server(Connection):
         *,
         annotators: int = 1,
         description: str = "",
+        show_predictions: bool = True,
     ) -> Project:
         """Makes a project.
 
@@ -176,12 +176,14 @@ class Server(Connection):
             config_xml: its labelling configuration
             annotators (1): how many people are to label each task
             description (""): what it is
+            show_predictions (True): whether people see predictions
 
         Raises:
             ProjectError: the server refuses the configuration or the title
         """
         values = {
             "title": title, "label_config": config_xml, "description": description, "maximum_annotations": annotators,
+            "show_collab_predictions": show_predictions,
         }  # fmt: skip
         try:
             return _project(self.post("/api/projects", values))
@@ -260,8 +262,8 @@ class Server(Connection):
             TruncatedAnswer: the server gave fewer tasks than it says there are
         """
         size = page_size or (KEY_PAGE_SIZE if key_only else PAGE_SIZE)
-        if since is None and not key_only and self.count(project_id) <= EXPORTED_AT_ONCE:
-            yield from self._exported(project_id)
+        if not key_only and self._exported_sooner(project_id, since):
+            yield from self._exported(project_id, since)
             return
         last = seen = 0
         promised = None
@@ -282,17 +284,22 @@ class Server(Connection):
 
     def export(self, project_id: int, ids: Sequence[int] = ()) -> list[dict[str, Any]]:
         """Tasks as the server exports them, with the drafts of all people: those with some ids, or all."""
-        found: list[dict[str, Any]] = self.get(
-            f"/api/projects/{project_id}/export", exportType="JSON", download_all_tasks="true", **{"ids[]": list(ids)}
-        )
-        return found
+        query = {"exportType": "JSON", "download_all_tasks": "true", "ids[]": list(ids)}
+        return list(self.get(f"/api/projects/{project_id}/export", **query))
 
-    def _exported(self, project_id: int) -> list[dict[str, Any]]:
-        """All tasks in one answer, which the server makes in two thirds of the time of pages."""
+    def _exported_sooner(self, project_id: int, since: datetime | None) -> bool:
+        """Whether all tasks in one answer come sooner than pages of those that changed: half as long a task."""
+        total = self.count(project_id)
+        return total <= EXPORTED_AT_ONCE and (since is None or 2 * self.count(project_id, since=since) > total)
+
+    def _exported(self, project_id: int, since: datetime | None) -> list[dict[str, Any]]:
+        """The tasks in one answer, of which the server keeps a copy among its exports."""
         promised = self.count(project_id)
         found = self.export(project_id)
         if len(found) < promised and len(found) < (now := self.count(project_id)):
             raise self._truncated(project_id, len(found), min(promised, now))
+        if since is not None:
+            found = [task for task in found if datetime.fromisoformat(task["updated_at"]) > since]
         return sorted(found, key=lambda task: task["id"])
 
     def _tasks_after(
@@ -348,8 +355,6 @@ class Server(Connection):
 
     def upload(self, project_id: int, paths: Sequence[str | os.PathLike[str]]) -> list[str]:
         """Uploads up to :data:`MAX_FILES` images and returns their addresses at the server, in the same order."""
-        if len(paths) > MAX_FILES:
-            raise ValueError(f"{len(paths)} files at once, at most {MAX_FILES} are taken")
         files = [Path(path) for path in paths]
         fields = {f"f{n}": (_upload_name(file), file.read_bytes()) for n, file in enumerate(files)}
         answer = self.post(f"/api/projects/{project_id}/import", fields=fields, commit_to_project="false")
@@ -379,11 +384,6 @@ class Server(Connection):
             "use_blob_urls": True,
         }  # fmt: skip
         self.post("/api/storages/localfiles", values)
-
-
-def mark_of(dataset: fo.Dataset) -> str:
-    """What stands in the description of a dataset's project, so that it is found again."""
-    return f"idsynth:{dataset_id(dataset)}"
 
 
 def _project(found: dict[str, Any]) -> Project:

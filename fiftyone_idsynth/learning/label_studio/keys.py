@@ -59,6 +59,11 @@ def dataset_id(dataset: fo.Dataset) -> str:
     return str(dataset._doc.id)
 
 
+def mark_of(dataset: fo.Dataset) -> str:
+    """What stands in the description of a dataset's project, so that it is found again."""
+    return f"idsynth:{dataset_id(dataset)}"
+
+
 def project_title(dataset_name: str) -> str:
     """The title of a dataset's project: its name, cut or lengthened to the 3 to 50 characters that are allowed."""
     if len(dataset_name) > _TITLE_MAX:
