@@ -75,8 +75,8 @@ def bootstrap_gain(
     repeats, images = first.shape[:2]
     drawn = np.empty(resamples)
     for number in range(resamples):
-        rows = rng.choice(images, images)
-        chosen = rng.choice(repeats, repeats).tolist()
+        rows = rng.integers(0, images, size=images)
+        chosen = np.atleast_1d(rng.integers(0, repeats, size=repeats))
         drawn[number] = np.mean([quality(first[r, rows]) - quality(second[r, rows]) for r in chosen])
     low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
     means = [float(np.mean([quality(one) for one in way])) for way in (first, second)]
