@@ -1,0 +1,1 @@
+"""The tests: a package of this name among the installed ones would hide them otherwise."""
