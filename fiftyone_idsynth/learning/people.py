@@ -76,6 +76,7 @@ class Oracle(People):
         self._seed = seed
         self._wanted: dict[str, int] = {}
         self._known: dict[tuple[str, int], str] = {}
+        self._turns: dict[str, list[int]] = {}
 
     @property
     def names(self) -> list[str]:
@@ -92,10 +93,16 @@ class Oracle(People):
         names = self.names
         found = []
         for sample_id in ids:
-            order = sorted(range(len(names)), key=lambda n: self._chance(sample_id, n, "turn"))
-            for person in order[: self._wanted.get(sample_id, 0)]:
+            for person in self._turn(sample_id)[: self._wanted.get(sample_id, 0)]:
                 found.append(Answer(sample_id, names[person], self._answer(sample_id, person)))
         return found
+
+    def _turn(self, sample_id: str) -> list[int]:
+        """The people in the order in which they answer about a sample."""
+        if sample_id not in self._turns:
+            people = range(len(self._errors))
+            self._turns[sample_id] = sorted(people, key=lambda person: self._chance(sample_id, person, "turn"))
+        return self._turns[sample_id]
 
     def _answer(self, sample_id: str, person: int) -> str:
         key = (sample_id, person)
