@@ -167,7 +167,6 @@ class Server(Connection):
         *,
         annotators: int = 1,
         description: str = "",
-        show_predictions: bool = True,
     ) -> Project:
         """Makes a project.
 
@@ -176,14 +175,12 @@ class Server(Connection):
             config_xml: its labelling configuration
             annotators (1): how many people are to label each task
             description (""): what it is
-            show_predictions (True): whether people see predictions
 
         Raises:
             ProjectError: the server refuses the configuration or the title
         """
         values = {
             "title": title, "label_config": config_xml, "description": description, "maximum_annotations": annotators,
-            "show_collab_predictions": show_predictions,
         }  # fmt: skip
         try:
             return _project(self.post("/api/projects", values))
