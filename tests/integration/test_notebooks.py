@@ -11,6 +11,7 @@ from tests.zoo.common import MODELS
 FOLDER = Path(__file__).parents[2] / "notebooks"
 SAID = {
     "first_dataset": ("score_quality on", "complete"),
+    "learning": ("learn on", "random choice", "2 more rounds", "the budget is spent"),
     "generated_images": ("generate on", "restyle on", "outpaint on", "complete"),
 }
 """What the outputs of each notebook must say."""
