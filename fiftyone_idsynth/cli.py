@@ -103,13 +103,16 @@ def _doctor() -> None:
 @main.command("install-plugin")
 @click.option("--copy", is_flag=True, help="Copy instead of linking.")
 def _install_plugin(copy: bool) -> None:
-    """Link the plugin into FiftyOne's plugins folder, so that the App shows it."""
+    """Link the plugin into FiftyOne's plugins folder, so that the App shows it, and name its annotation backend."""
+    from .learning.label_studio.registration import install_backend
     from .plugin import install_plugin
 
     target = install_plugin(copy=copy)
     click.echo(
         f"The plugin is in {target}. Open a dataset in the App (fiftyone app launch) and press ` to see its operators."
     )
+    if config := install_backend():
+        click.echo(f'{config} now names the annotation backend: dataset.annotate(KEY, backend="idsynth", ...).')
 
 
 def _stage_command(stage: Stage) -> click.Command:

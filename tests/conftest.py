@@ -31,6 +31,7 @@ os.environ.update(
     FIFTYONE_DATABASE_NAME=f"idsynth-test-{uuid.uuid4().hex[:8]}",
     FIFTYONE_DATABASE_VALIDATION="false",
     FIFTYONE_DEFAULT_DATASET_DIR=str(_PRIVATE / "datasets"),
+    FIFTYONE_ANNOTATION_CONFIG_PATH=str(_PRIVATE / "annotation_config.json"),
     FIFTYONE_PLUGINS_DIR=str(_PRIVATE / "plugins"),
     IDSYNTH_MEDIA_DIR=str(_PRIVATE / "media"),
     FIFTYONE_SHOW_PROGRESS_BARS="false",

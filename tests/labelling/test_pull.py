@@ -410,15 +410,15 @@ class TestWhatBreaks:
         dataset = fill(6)
         project = sent(dataset)
         people[0].answer(project.id, said([choice("ground_truth", "cat")]))
-        tag = pulling.Pull._tag
+        tag = pulling.tag_settled
 
-        def cut(self: Any, tags: Any) -> None:
+        def cut(dataset: Any, tags: Any) -> None:
             if dataset.match_tags("labelled").count():
                 raise KeyboardInterrupt
-            tag(self, tags)
+            tag(dataset, tags)
 
         with monkeypatch.context() as patch:
-            patch.setattr(pulling.Pull, "_tag", cut)
+            patch.setattr(pulling, "tag_settled", cut)
             with pytest.raises(KeyboardInterrupt):
                 pulled(dataset)
         assert labels_of(dataset).count("cat") == 4  # the last two of them without their tag

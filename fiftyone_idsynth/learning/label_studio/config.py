@@ -105,23 +105,39 @@ class Labelling:
         Raises:
             ParameterError: there are no classes, or one of them cannot be shown
         """
+        found: dict[str, dict[int, str] | list[str]] = {}
+        for field, kind in fields.items():
+            given = list(classes.get(field, ()) if isinstance(classes, Mapping) else classes)
+            if kind == "Segmentation":
+                found[field] = _targets_of(dataset, field, given)
+            elif KINDS.get(kind) != "TextArea":
+                found[field] = given or _classes_of(dataset, field, kind)
+        return cls.asked(fields, found)
+
+    @classmethod
+    def asked(cls, fields: Mapping[str, str], classes: Mapping[str, Sequence[str] | Mapping[int, str]]) -> Labelling:
+        """Makes the questions that fill some fields, of classes that are known.
+
+        Args:
+            fields: sample field -> what it is to hold, one of :data:`KINDS`
+            classes: field -> the classes to choose from; for a segmentation, value in masks -> class
+
+        Raises:
+            FieldError: nobody can be asked for such a thing
+            ParameterError: there are no classes, or one of them cannot be shown
+        """
         controls = []
         for field, kind in fields.items():
             if kind not in KINDS:
                 raise FieldError(f"{field!r}: nobody can be asked for {kind} here: {suggestion(kind, KINDS)}")
-            given = classes.get(field, ()) if isinstance(classes, Mapping) else classes
-            found: dict[int, str] | list[str] = []
-            if kind == "Segmentation":
-                found = _targets_of(dataset, field, given)
-            elif KINDS[kind] != "TextArea":
-                found = list(given) or _classes_of(dataset, field, kind)
-            names = tuple(found.values()) if isinstance(found, dict) else tuple(found)
+            its = classes.get(field, ())
+            names = tuple(its.values()) if isinstance(its, Mapping) else tuple(its)
             _check_classes(field, names, needed=KINDS[kind] != "TextArea")
             controls.append(
                 Control(
                     f"{field}_labels" if field == OBJECT else field, KINDS[kind], field,
                     "Detections" if kind == "Instances" else kind, names,
-                    tuple(found) if isinstance(found, dict) else (),
+                    tuple(its) if isinstance(its, Mapping) else (),
                 )
             )  # fmt: skip
         return cls(tuple(controls))

@@ -22,7 +22,7 @@ from .reading import Answered, latest_by_sample, read_task
 from .values import ValuesError, from_results
 
 if TYPE_CHECKING:
-    pass
+    import fiftyone as fo
 
 OVERLAP = timedelta(minutes=2)
 """Changes of this span before the last one that was seen are read again, as they may have come in late."""
@@ -134,7 +134,7 @@ class Pull:
                     tags.setdefault(tag, []).append(sample.id)
             # A label and the note of whose it is arrive together or not at all; tags are set again by the next pull.
             set_fields(self._dataset, values)
-            self._tag(tags)
+            tag_settled(self._dataset, tags)
             bar.update(len(chunk))
 
     def next_since(self, changed: Iterable[datetime]) -> datetime | None:
@@ -243,12 +243,19 @@ class Pull:
             values.setdefault(f"authors.{name}", {})[sample.id] = None
         return "written"
 
-    def _tag(self, tags: Mapping[str, Sequence[str]]) -> None:
-        for tag, ids in tags.items():
-            view = self._dataset.select(list(ids))
-            for other in {LABELLED_TAG, CONFLICT_TAG, SKIPPED_TAG} - {tag}:
-                view.match_tags(other).untag_samples(other)
-            view.match_tags(tag, bool=False).tag_samples(tag)
+
+def tag_settled(dataset: fo.Dataset, tags: Mapping[str, Sequence[str]]) -> None:
+    """Gives samples the tag that says what people did with them, and takes the others of that kind away.
+
+    Args:
+        dataset: the dataset
+        tags: ``labelled``, ``conflict`` or ``skipped`` -> ids of samples
+    """
+    for tag, ids in tags.items():
+        view = dataset.select(list(ids))
+        for other in {LABELLED_TAG, CONFLICT_TAG, SKIPPED_TAG} - {tag}:
+            view.match_tags(other).untag_samples(other)
+        view.match_tags(tag, bool=False).tag_samples(tag)
 
 
 def _size_of(filepath: str) -> tuple[int, int] | None:
