@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import ctypes
 import os
 import shutil
 import signal
 import socket
 import sqlite3
 import subprocess
+import sys
 import time
 from pathlib import Path
 from types import TracebackType
@@ -94,7 +96,7 @@ class LabelStudioServer:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [*command, "--log-level", "WARNING"], env=self._environment(), stdin=subprocess.DEVNULL, stdout=log,
-                stderr=log, start_new_session=True,
+                stderr=log, start_new_session=True, preexec_fn=_end_with_parent,
             )  # fmt: skip
         atexit.register(self.stop)
         self._wait()
@@ -161,6 +163,12 @@ class LabelStudioServer:
         ):
             source.backup(copy)
         part.replace(self._template)
+
+
+def _end_with_parent() -> None:
+    """Has Linux end the server when this process is killed, which runs nothing at its exit."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def _free_port() -> int:
