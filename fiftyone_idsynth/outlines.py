@@ -7,12 +7,12 @@ import itertools
 import numpy as np
 
 CORNERS = 32
-"""Points that stand for the outline of a box."""
+"""Points that stand for the outline of a box where four are not enough."""
 
 
-def rectangle_round(left: float, top: float, right: float, bottom: float) -> np.ndarray:
-    """Points along the sides of a box, :data:`CORNERS` x 2, its corners among them."""
-    steps = np.arange(CORNERS // 4) / (CORNERS // 4)
+def rectangle_round(left: float, top: float, right: float, bottom: float, count: int = CORNERS) -> np.ndarray:
+    """Points along the sides of a box, ``count`` x 2, its corners among them; ``count`` divides by four."""
+    steps = np.arange(count // 4) / (count // 4)
     side, zero, one = steps, np.zeros_like(steps), np.ones_like(steps)
     unit = np.concatenate(
         [np.stack(pair, axis=1) for pair in ((side, zero), (one, side), (1 - side, one), (zero, 1 - side))]
@@ -20,13 +20,13 @@ def rectangle_round(left: float, top: float, right: float, bottom: float) -> np.
     return unit * (right - left, bottom - top) + (left, top)
 
 
-def ellipse_in(left: float, top: float, right: float, bottom: float) -> np.ndarray:
-    """Points on the ellipse that touches the sides of a box, :data:`CORNERS` x 2, the four where it does among them.
+def ellipse_in(left: float, top: float, right: float, bottom: float, count: int = CORNERS) -> np.ndarray:
+    """Points on the ellipse that touches the sides of a box, ``count`` x 2, the four where it does among them.
 
     Turned, the box round the ellipse is nearer to the box round most objects than that round the corners, which are
     mostly empty (:func:`albumentations.BboxParams` calls this ``rotate_method="ellipse"``).
     """
-    angle = np.arange(CORNERS) * (2 * np.pi / CORNERS)
+    angle = np.arange(count) * (2 * np.pi / count)
     unit = np.stack([np.cos(angle), np.sin(angle)], axis=1)
     unit[np.abs(unit) < 1e-12] = 0
     return (1 + unit) / 2 * (right - left, bottom - top) + (left, top)

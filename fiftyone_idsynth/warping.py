@@ -22,6 +22,7 @@ import numpy as np
 from .carrying import keep_map, mark_inherited, read_map, relative_box
 from .errors import RefusedImage
 from .outlines import (
+    CORNERS,
     area_of,
     clipped_line,
     clipped_polygon,
@@ -129,13 +130,16 @@ class Load:
         labels: field -> label of one of the classes :data:`fiftyone_idsynth.carrying.KINDS`, or ``None``
         size: width and height of the picture in pixels
         bends (False): whether straight lines can become curves; they are then taken apart more finely
+        turns (True): whether upright boxes can become others; if not, four points of each are enough
 
     Raises:
         RefusedImage: a mask cannot be read, or is not of the picture's size
     """
 
-    def __init__(self, labels: Mapping[str, Any], size: tuple[int, int], *, bends: bool = False):
+    def __init__(self, labels: Mapping[str, Any], size: tuple[int, int], *, bends: bool = False, turns: bool = True):
         self.size, self._bends = size, bends
+        self._corners = CORNERS if bends else 4
+        self._ellipse = CORNERS if bends or turns else 4
         self._fields = {name: label for name, label in labels.items() if label is not None}
         self._points: list[np.ndarray] = []
         self._count = 0
@@ -223,9 +227,9 @@ class Load:
             return _Region(label, slice(0, 0), None, 0, None)
         place = _mask_of(label, (left, top, right, bottom), self.size)
         if place is None:
-            outline = ellipse_in(left, top, right, bottom)
+            outline = ellipse_in(left, top, right, bottom, self._ellipse)
             return _Region(label, self._add(outline), outline, 0, None)
-        outline = rectangle_round(left, top, right, bottom)
+        outline = rectangle_round(left, top, right, bottom, self._corners)
         rows, columns, mask = place
         return _Region(label, self._add(outline), outline, int(mask.sum()), self._layers.add(rows, columns, mask))
 
@@ -337,7 +341,8 @@ class _Region:
                 return None
             x, y, mask = found
             tight = np.array([[x, y], [x + mask.shape[1], y + mask.shape[0]]], float)
-            _check(tight, low, high, frame.size, self.label)
+            if len(points) == len(self.outline):  # of an outline that is known in part nothing can be said
+                _check(tight, low, high, frame.size, self.label)
             area = float(np.count_nonzero(mask))
             visible = min(1.0, area / max(self.pixels * area_of(points) / area_of(self.outline), 1e-9))
             box = relative_box((x, y, mask.shape[1], mask.shape[0]), *frame.size)

@@ -1,4 +1,4 @@
 """Make variants of images whose labels stay true."""
 
-STAGES = ("augment",)
+STAGES = ("augment", "resize")
 """The modules that hold stages."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -26,7 +27,7 @@ class Applier:
     """
 
     def __init__(self, pipeline: Pipeline):
-        self.pipeline, self._bends = pipeline, pipeline.bends
+        self.pipeline, self._bends, self._turns = pipeline, pipeline.bends, pipeline.turns
         self._copies = threading.local()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -37,7 +38,7 @@ class Applier:
 
     def load(self, labels: Mapping[str, Any], size: tuple[int, int]) -> Load:
         """Labels, taken apart as finely as this pipeline needs; see :class:`fiftyone_idsynth.warping.Load`."""
-        return Load(labels, size, bends=self._bends)
+        return Load(labels, size, bends=self._bends, turns=self._turns)
 
     def pixels(
         self, picture: np.ndarray, seed: int, boxes: Sequence[Sequence[float]] = (), masks: Sequence[np.ndarray] = ()
@@ -75,7 +76,8 @@ class Applier:
         made = getattr(self._copies, "made", None)
         if made is None:
             made = self._copies.made = self.pipeline.make()
-        made.set_random_seed(seed)
+        # One state for all: set_random_seed gives each transform the same random numbers, and so applies all or none.
+        made.set_random_state(np.random.default_rng(seed), random.Random(seed))
         for one in _leaves(made):
             one.params = {}
         known = np.isfinite(points).all(axis=1)

@@ -26,7 +26,16 @@ TRANSFORMS: dict[str, dict[str, dict[str, Any]]] = {
     "horizontal_flip": {"HorizontalFlip": {"p": 0.5}},
     "vertical_flip": {"VerticalFlip": {"p": 0.5}},
     "perspective": {"Perspective": {"p": 0.5, "scale": [0.02, 0.08], "fill": FILL}},
-    "elastic": {"ElasticTransform": {"p": 0.5, "alpha": 100, "sigma": 10, "approximate": True, "fill": FILL}},
+    "elastic": {
+        "ElasticTransform": {
+            "p": 0.5,
+            "alpha": 100,
+            "sigma": 10,
+            "approximate": True,
+            "fill": FILL,
+            "keypoint_remapping_method": "direct",  # the other one loses points that lie close together
+        }
+    },
     "brightness": {"RandomBrightnessContrast": {"p": 0.5, "contrast_limit": [0, 0]}},
     "contrast": {"RandomBrightnessContrast": {"p": 0.5, "brightness_limit": [0, 0]}},
     "gamma": {"RandomGamma": {"p": 0.5, "gamma_limit": [75, 133]}},
@@ -56,10 +65,11 @@ def _one_of(p: float, *transforms: dict[str, Any]) -> dict[str, Any]:
 
 PRESETS: dict[str, Spec] = {
     "classification": [
+        _with("elastic", 0.1),  # first: albumentations bends no points that lie outside the picture
         _with("horizontal_flip", 0.5),
         {"Affine": {"p": 0.7, "scale": [0.8, 1.25], "keep_ratio": True, "rotate": [-30, 30],
                     "translate_percent": [-0.1, 0.1], "fill": FILL}},
-        _with("crop", 0.3), _with("perspective", 0.3), _with("elastic", 0.1),
+        _with("crop", 0.3), _with("perspective", 0.3),
         {"RandomBrightnessContrast": {"p": 0.6, "brightness_limit": 0.25, "contrast_limit": 0.25}},
         _with("gamma", 0.3), _with("white_balance", 0.3), _with("hue_saturation", 0.4),
         _one_of(0.3, _with("gaussian_noise", 1), _with("salt_and_pepper", 1), _with("poisson_noise", 0.5)),

@@ -37,6 +37,10 @@ def albumentations() -> Any:
     return albumentations
 
 
+_UPRIGHT = _STRAIGHT - {"Affine", "Perspective", "Rotate", "SafeRotate", "ShiftScaleRotate"}
+"""Those of them that map upright boxes to upright boxes."""
+
+
 class Pipeline:
     """Transforms in order.
 
@@ -72,6 +76,11 @@ class Pipeline:
         return any(name not in _STRAIGHT for name in self.geometric)
 
     @property
+    def turns(self) -> bool:
+        """Whether upright boxes can become others."""
+        return any(name not in _UPRIGHT for name in self.geometric)
+
+    @property
     def geometric(self) -> list[str]:
         """The names of its transforms that move labels."""
         A = albumentations()
@@ -96,7 +105,7 @@ class Pipeline:
             warnings.simplefilter("ignore")  # that image-only pipelines move no points
             return A.Compose(
                 [_made(one) for one in self.spec], bbox_params=boxes,
-                keypoint_params=A.KeypointParams("xy", remove_invisible=False),
+                keypoint_params=A.KeypointParams("xy", remove_invisible=False, check_each_transform=False),
             )  # fmt: skip
 
 

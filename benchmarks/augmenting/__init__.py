@@ -1,0 +1,1 @@
+"""What ``benchmarks/augment.py`` is made of."""
