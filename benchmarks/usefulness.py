@@ -9,8 +9,8 @@ is an eighth of the picture (``shifted``), or turned and with a wrong class (``w
 gain, a loss, or neither.
 
 Shapes drawn in code (a small vision transformer of random weights, which learns their colours): 12 pictures on all
-backgrounds are labelled, 80 test; the part are 60 on plain ones alone, as compositions would be. One draw, ``--repeats``
-seeds.
+backgrounds are labelled, 80 test; the part are 60 on plain ones alone, as compositions would be. One draw, and as many
+seeds as ``--repeats`` says.
 
 Flowers (photographs in a folder for each class; needs an embedding in ONNX that takes 1 x 224 x 224 x 3 bytes): eight
 of each class are labelled, the rest test; the part is three copies of each, mirrored, cropped and in other light.
