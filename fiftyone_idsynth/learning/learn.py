@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import fiftyone as fo
     from fiftyone.core.collections import SampleCollection
 
+    from ..charts import Chart
     from .looping.asking import Asking
     from .looping.loop import Outcome, Plan
     from .looping.rounds import Round
@@ -276,10 +277,10 @@ def _beside(rounds: Sequence[Round], at_random: Sequence[Round]) -> dict[str, An
     last = at_random[-1]
     sooner = next((one.labels for one in rounds if one.quality >= last.quality), None)
     found = {"labels": last.labels, last.metric: last.quality}
-    return found if sooner is None else {**found, f"the same {last.metric} by choice with labels": sooner}
+    return found if sooner is None else {**found, "labels that were enough for this by choice": sooner}
 
 
-def _draw(dataset: fo.Dataset, plan: Plan) -> list[dict[str, Any]]:
+def _draw(dataset: fo.Dataset, plan: Plan) -> list[Chart]:
     """Draws the curves into the folder; returns their chart for the App."""
     from .looping.plot import chart, plot
     from .looping.rounds import read_rounds

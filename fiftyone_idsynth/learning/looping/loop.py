@@ -162,6 +162,8 @@ class Loop:
         while True:
             self._asking.gather(self._dataset, ids)
             open_ids = self._open(ids)
+            for page in pages(sorted(set(ids) - set(open_ids))):
+                self._dataset.select(page).untag_samples(ASKED_TAG)
             if not open_ids or time.monotonic() >= until:
                 return len(open_ids)
             self._tell(f"waiting for {len(open_ids)} answers in {self._asking.where}")

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ...charts import Chart, make_chart
 from ...media import write_atomically
 from .rounds import Round
 
@@ -42,8 +43,8 @@ def plot(curves: Mapping[str, Sequence[Round]], path: Path, title: str) -> None:
     write_atomically(path, out.getvalue())
 
 
-def chart(curves: Mapping[str, Sequence[Round]]) -> dict[str, Any]:
-    """The same curves as ``title``, ``data`` and ``layout`` of a Plotly figure.
+def chart(curves: Mapping[str, Sequence[Round]]) -> Chart:
+    """The same curves as a chart for the App.
 
     Args:
         curves: strategy -> rounds
@@ -60,6 +61,4 @@ def chart(curves: Mapping[str, Sequence[Round]]) -> dict[str, Any]:
             trace["error_y"] = {"type": "data", "symmetric": False, "array": none, "arrayminus": below}
         data.append(trace)
     metric = next((rounds[-1].metric for rounds in curves.values() if rounds), "quality")
-    title = "Labels against quality"
-    axes = {"xaxis": {"title": {"text": "images labelled by people"}}, "yaxis": {"title": {"text": metric}}}
-    return {"title": title, "data": data, "layout": {"title": {"text": title}, **axes}}
+    return make_chart("Labels against quality", data, "images labelled by people", metric)

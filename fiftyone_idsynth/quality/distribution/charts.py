@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
-Chart = dict[str, Any]
-"""``title``, ``data`` (traces) and ``layout`` of a Plotly figure."""
-
-OWN, THEIRS = "#4363d8", "#f58231"
+from ...charts import OWN, THEIRS, Chart, make_chart, plain
 
 _SHOWN = 30
 """How many classes a chart shows at most."""
@@ -32,7 +27,7 @@ def class_chart(counts: Mapping[str, int], reference: Mapping[str, int] | None, 
             data.append({"type": "bar", "name": plain(name), "x": [plain(c) for c in shown], "y": y,
                          "marker": {"color": colour}})  # fmt: skip
     more = f" (the {_SHOWN} most frequent of {len(both)})" if len(both) > _SHOWN else ""
-    return _chart(f"Classes{more}", data, "class", "share of the labels", barmode="group", categories=True)
+    return make_chart(f"Classes{more}", data, "class", "share of the labels", barmode="group", categories=True)
 
 
 def copy_chart(nearest: np.ndarray, real: np.ndarray, limit: float, names: tuple[str, str]) -> Chart:
@@ -47,7 +42,9 @@ def copy_chart(nearest: np.ndarray, real: np.ndarray, limit: float, names: tuple
                      "marker": {"color": colour}})  # fmt: skip
     line = {"type": "line", "x0": limit, "x1": limit, "yref": "paper", "y0": 0, "y1": 1, "line": {"dash": "dash"}}
     title = "Distance to the nearest real image (left of the line: copies)"
-    return _chart(title, data, "distance of the embeddings", "share of the images", barmode="overlay", shapes=[line])
+    return make_chart(
+        title, data, "distance of the embeddings", "share of the images", barmode="overlay", shapes=[line]
+    )
 
 
 def map_chart(own: np.ndarray, theirs: np.ndarray | None, names: tuple[str, str], seed: int) -> Chart:
@@ -65,7 +62,7 @@ def map_chart(own: np.ndarray, theirs: np.ndarray | None, names: tuple[str, str]
         marker = {"color": colour, "size": 5, "opacity": 0.6}
         data.append({"type": "scatter", "mode": "markers", "name": plain(name), "x": x.tolist(), "y": y.tolist(),
                      "marker": marker})  # fmt: skip
-    return _chart("Embeddings, first two principal components", data, "first component", "second component")
+    return make_chart("Embeddings, first two principal components", data, "first component", "second component")
 
 
 def leak_chart(shares: Mapping[tuple[str, str], float], splits: Sequence[str]) -> Chart:
@@ -75,7 +72,7 @@ def leak_chart(shares: Mapping[tuple[str, str], float], splits: Sequence[str]) -
     names = [plain(name) for name in splits]
     data = [{"type": "heatmap", "x": names, "y": names, "z": z, "text": text, "texttemplate": "%{text}",
              "colorscale": "Reds", "zmin": 0, "zmax": max([v or 0 for row in z for v in row] + [0.01])}]  # fmt: skip
-    return _chart("Near-duplicates across splits", data, "has a near-duplicate in", "share of", categories=True)
+    return make_chart("Near-duplicates across splits", data, "has a near-duplicate in", "share of", categories=True)
 
 
 def histogram_chart(title: str, values: Sequence[float], label: str) -> Chart:
@@ -83,7 +80,7 @@ def histogram_chart(title: str, values: Sequence[float], label: str) -> Chart:
     counts, edges = np.histogram(np.asarray(values, float), 30)
     middle = ((edges[1:] + edges[:-1]) / 2).round(6)
     data = [{"type": "bar", "name": label, "x": middle.tolist(), "y": counts.tolist(), "marker": {"color": OWN}}]
-    return _chart(title, data, label, "images", bargap=0.02)
+    return make_chart(title, data, label, "images", bargap=0.02)
 
 
 def history_chart(
@@ -94,21 +91,4 @@ def history_chart(
              "y": list(values), "line": {"color": OWN},
              "error_y": {"type": "data", "symmetric": False, "array": [high for _, high in errors],
                          "arrayminus": [low for low, _ in errors]}}]  # fmt: skip
-    return _chart(f"{title}: measurements so far", data, "measurement", plain(title), categories=True)
-
-
-def plain(text: str) -> str:
-    """Text without markup, which Plotly would interpret; long names are cut."""
-    return html.escape(text if len(text) <= 40 else text[:37] + "...", quote=False)
-
-
-def _chart(title: str, data: list[dict[str, Any]], x: str, y: str, categories: bool = False, **layout: Any) -> Chart:
-    axis = {"title": {"text": x}, "automargin": True, **({"type": "category"} if categories else {})}
-    return {
-        "title": title,
-        "data": data,
-        "layout": {
-            "title": {"text": title}, "xaxis": axis, "yaxis": {"title": {"text": y}, "automargin": True},
-            "showlegend": len(data) > 1, "height": 380, "margin": {"t": 56, "l": 72, "b": 56}, **layout,
-        },
-    }  # fmt: skip
+    return make_chart(f"{title}: measurements so far", data, "measurement", plain(title), categories=True)
