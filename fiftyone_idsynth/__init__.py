@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .annotation.segments import segment as segment
     from .annotation.tags import tag as tag
     from .augmentation.augment import augment as augment
+    from .augmentation.change_object_ratio import change_object_ratio as change_object_ratio
     from .augmentation.resize import resize as resize
     from .building.build import build as build
     from .collection.collect import collect as collect

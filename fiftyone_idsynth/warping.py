@@ -156,6 +156,32 @@ class Load:
         """How many objects there are that a new picture may no longer show."""
         return sum(isinstance(part, (_Region, _Line, _Marks)) for part in self._parts.values())
 
+    def cover(self, field: str, classes: Sequence[str] = ()) -> np.ndarray:
+        """The pixels that the objects of a field cover: by their masks and polygons, by boxes where they have neither.
+
+        Args:
+            field: the field
+            classes (()): only objects of these classes; all by default
+
+        Returns:
+            bool array of the picture's size
+        """
+        import cv2
+
+        covered = np.zeros(self.size[::-1], np.uint8)
+        for one in _singles(self._fields[field]) if field in self._fields else ():
+            part = self._parts[id(one)]
+            if classes and one.label not in classes:
+                continue
+            if isinstance(part, _Region) and part.layer is not None:
+                covered |= self.maps[part.layer[0]] == part.layer[1]
+            elif isinstance(part, _Region) and part.outline is not None:
+                (left, top), (right, bottom) = np.rint([part.outline.min(axis=0), part.outline.max(axis=0)]).astype(int)
+                covered[max(0, top) : max(0, bottom), max(0, left) : max(0, right)] = 1
+            elif isinstance(part, _Line) and part.outline is not None:
+                cv2.fillPoly(covered, [np.rint(self.points[where] - 0.5).astype(np.int32) for where in part.where], 1)
+        return covered > 0
+
     def unload(
         self,
         points: np.ndarray,

@@ -156,17 +156,23 @@ class FrameWorker(Worker):
         results: list[list[NewSample] | RefusedImage] = []
         for task in items:
             try:
-                results.append([self._one(task)])
+                results.append(self._made(task))
             except RefusedImage as refusal:
                 results.append(refusal)
         return results
 
-    def _one(self, task: Task) -> NewSample:
+    def frame(self, size: Size, load: Load) -> Framed | None:
+        """The frame of a picture; ``None`` if it stays as it is."""
+        return self._framing(size, load.boxes)
+
+    def _made(self, task: Task) -> list[NewSample]:
         parent: Parent = task.payload
         picture = read_image(parent.filepath).pixels
         size = (picture.shape[1], picture.shape[0])
         load = Load({name: parent.values[name] for name in self._label_fields}, size, turns=False)
-        framed = self._framing(size, load.boxes)
+        framed = self.frame(size, load)
+        if framed is None:
+            return []
         if math.prod(framed.frame) > MAX_PIXELS:
             raise RefusedImage("too_many_pixels", f"{framed.frame[0]} x {framed.frame[1]}")
         larger = framed.scaled[0] > size[0] or framed.scaled[1] > size[1]
@@ -187,17 +193,18 @@ class FrameWorker(Worker):
         texts = {name: text for name in self._text_fields if (text := parent.values[name])}
         params = {
             **self._params, "old_size": list(size), "scaled": list(framed.scaled), "size": list(framed.frame),
-            "at": list(framed.at), "fill": self._fill, **self.more_params(parent),
+            "at": list(framed.at), "fill": self._fill, **self.more_params(parent, framed),
         }  # fmt: skip
-        return made_from(
+        made = made_from(
             Order(parent, 0, "", 0), task.keys[0], pixels, self._store, {"params": params}, {**labels, **texts},
             "augmented", ext=self._ext, tag=self._tag,
         )  # fmt: skip
+        return [made]
 
     def pixels(self, picture: np.ndarray, framed: Framed, parent: Parent) -> np.ndarray:
         """The picture in its frame."""
         return framed.apply(picture, self._fill)
 
-    def more_params(self, parent: Parent) -> dict[str, Any]:
+    def more_params(self, parent: Parent, framed: Framed) -> dict[str, Any]:
         """What else the lineage of a picture says."""
         return {}

@@ -132,3 +132,80 @@ def test_wrong_sizes_are_refused(dataset: Any, tmp_path: Path) -> None:
         ids.resize(dataset, method="buckets", size=500, progress=False)
     with pytest.raises(UsageError, match="size=0"):
         ids.resize(dataset, size=0, progress=False)
+
+
+def share(made: Any, width: int, height: int) -> float:
+    left, top, right, bottom = red(read_image(made.filepath).pixels)
+    return float((right - left) * (bottom - top)) / (width * height)
+
+
+def test_background_is_cropped_away_until_objects_fill_the_share(dataset: Any, tmp_path: Path) -> None:
+    dataset.add_sample(sample(tmp_path))  # the object fills 12 %
+    report = ids.change_object_ratio(dataset, ratio=0.3, margin=0.05, progress=False)
+    assert (report.created, report.failed) == (1, [])
+    made = dataset.match_tags("reframed").first()
+    pixels = check_labels(made, atol=0.01)
+    height, width = pixels.shape[:2]
+    assert width / height == pytest.approx(2, rel=0.03)
+    assert share(made, width, height) == pytest.approx(0.3, rel=0.05)
+    again = ids.change_object_ratio(dataset, ratio=0.3, margin=0.05, progress=False)
+    assert (again.created, again.skipped) == (0, 1)
+
+
+@pytest.mark.parametrize("padding", ["constant", "replicate"])
+def test_room_is_added_until_objects_fill_the_share(dataset: Any, tmp_path: Path, padding: str) -> None:
+    dataset.add_sample(sample(tmp_path))
+    report = ids.change_object_ratio(dataset, ratio=0.04, padding=padding, progress=False)
+    assert report.created == 1
+    made = dataset.match_tags("reframed").first()
+    pixels = check_labels(made, atol=0.01)
+    height, width = pixels.shape[:2]
+    assert share(made, width, height) == pytest.approx(0.04, rel=0.05)
+    old = read_image(dataset.first().filepath).pixels
+    x, y = made.lineage.params["at"]
+    np.testing.assert_array_equal(pixels[y : y + H, x : x + W], old)
+
+
+def test_what_fits_already_is_left_alone_and_margins_come_first(dataset: Any, tmp_path: Path) -> None:
+    dataset.add_sample(sample(tmp_path))
+    same = ids.change_object_ratio(dataset, ratio=0.12, progress=False)
+    assert (same.created, same.outputs["left as they are"]) == (0, 1)
+    none = ids.change_object_ratio(dataset, ratio=0.05, padding="none", progress=False)
+    assert (none.created, none.outputs["left as they are"]) == (0, 1)
+    narrow = ids.change_object_ratio(dataset, ratio=0.95, margin=0.5, progress=False)
+    assert "smaller share than 0.95" in narrow.notes[0]
+    made = dataset.match_tags("reframed").first()
+    left, top, right, bottom = red(check_labels(made, atol=0.01))
+    assert left >= 0.5 * (right - left) - 1  # the margin stays
+    assert top >= min(20, 0.5 * (bottom - top)) - 1
+
+
+def test_images_without_objects_are_reported(dataset: Any, tmp_path: Path) -> None:
+    dataset.add_samples([sample(tmp_path), fo.Sample(filepath=sample(tmp_path, (150, 100)).filepath)])
+    report = ids.change_object_ratio(dataset, progress=False)
+    assert report.created == 1
+    assert "no_object" in report.failed[0][1]
+    other = ids.change_object_ratio(dataset, classes=("cat",), progress=False)
+    assert len(other.failed) == 2
+    with pytest.raises(UsageError, match="there is no such sample field"):
+        ids.change_object_ratio(dataset, label_field="nothing", progress=False)
+
+
+def test_a_generator_paints_what_is_new(dataset: Any, tmp_path: Path) -> None:
+    from tests.integration.shapes import trained
+
+    dataset.add_sample(sample(tmp_path, (64, 64), (16, 16, 32, 32)))
+    report = ids.change_object_ratio(
+        dataset, ratio=0.15, padding="paint", model=trained("sd"), steps=2, prompt="a red square", progress=False
+    )
+    assert (report.created, report.failed) == (1, [])
+    made = dataset.match_tags("reframed").first()
+    pixels = read_image(made.filepath).pixels
+    x, y = made.lineage.params["at"]
+    old = read_image(dataset.first().filepath).pixels
+    np.testing.assert_array_equal(pixels[y : y + 64, x : x + 64], old)
+    left, _, width, _ = made.ground_truth.detections[0].bounding_box
+    side = pixels.shape[1]
+    assert (left * side, width * side) == pytest.approx((x + 16, 32))
+    assert made.lineage.params["prompt"] == "a red square"
+    assert made.lineage.params["seed"] >= 0
