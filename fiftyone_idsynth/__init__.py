@@ -48,14 +48,15 @@ if TYPE_CHECKING:
     from .generation.recontextualize import recontextualize as recontextualize
     from .generation.restyle import restyle as restyle
     from .generation.train_lora import train_lora as train_lora
+    from .learning.cascade import cascade as cascade
     from .learning.learn import learn as learn
     from .learning.predict import predict as predict
     from .learning.pull_from_label_studio import pull_from_label_studio as pull_from_label_studio
     from .learning.select_uncertain import select_uncertain as select_uncertain
     from .learning.send_to_label_studio import send_to_label_studio as send_to_label_studio
-    from .quality.measure_distribution import measure_distribution as measure_distribution
     from .learning.train import train as train
     from .learning.usefulness import measure_usefulness as measure_usefulness
+    from .quality.measure_distribution import measure_distribution as measure_distribution
     from .quality.score import score_quality as score_quality
     from .recipe import run_recipe as run_recipe
     from .stage import stages as stages
