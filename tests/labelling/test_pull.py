@@ -226,6 +226,10 @@ class TestPeople:
         assert tagged(dataset) == [["labelled"], ["conflict"]] * 3
         assert report.outputs["conflicts"] == 3
         assert report.outputs["agreement about ground_truth"] == {"images": 6, "mean": 0.5, "kappa": 0.0}
+        pulled(dataset, merge="latest")  # the same answers, read in another way
+        assert labels_of(dataset) == ["cat"] * 6
+        pulled(dataset, min_annotators=2)
+        assert tagged(dataset) == [["labelled"], ["conflict"]] * 3
         # Another look settles it.
         task = tasks_of(project)[names[1]]["id"]
         alice.submit(task, [choice("ground_truth", "cat")])

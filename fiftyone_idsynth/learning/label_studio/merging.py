@@ -50,13 +50,15 @@ def merge_answers(kind: str, said: Mapping[str, Any], method: Merge, iou: float)
         method: how they are merged
         iou: least intersection over union of the same object, or mean of that of classes
     """
+    if len(said) == 1:
+        return Merged(next(iter(said.values())))
     if kind in _OBJECTS:
         merged = _merge_objects(kind, said, method, iou)
     elif kind == "Segmentation":
         merged = _merge_masks(said, method, iou)
     else:
         merged = _merge_names(kind, said, method)
-    if len(said) == 1 or method == "latest":
+    if method == "latest":
         return replace(merged, value=list(said.values())[-1], conflict=False)
     return merged
 

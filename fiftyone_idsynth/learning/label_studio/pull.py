@@ -12,7 +12,7 @@ from ... import fields
 from ...authorship import checksum
 from ...media import MediaStore, media_store
 from ...samples import set_fields
-from ...stage import Run
+from ...stage import Run, fingerprint
 from ..candidates import CONFLICT_TAG, LABELLED_TAG, SKIPPED_TAG
 from .config import Labelling
 from .keys import dataset_id
@@ -79,6 +79,7 @@ class Pull:
         self._merged: dict[str, list[Merged]] = {name: [] for name in self._kinds}
         self._counts: Counter[str] = Counter()
         self._again: list[datetime] = []
+        self._way = fingerprint(rules.merge, rules.iou, rules.min_annotators, dict(rules.labels), labelling.xml())
 
     def prepare(self) -> None:
         """Makes the fields that answers are written to.
@@ -182,6 +183,9 @@ class Pull:
             self._counts["skipped by people"] += 1
             return SKIPPED_TAG
         self._counts["answers"] += len(task.given)
+        if self._is_settled(sample, task):
+            self._run.skipped()
+            return None
         if len(task.given) < self._rules.min_annotators:
             self._counts["waiting for more people"] += 1
             return None
@@ -204,6 +208,12 @@ class Pull:
             return CONFLICT_TAG
         return LABELLED_TAG
 
+    def _is_settled(self, sample: _Sample, task: Answered) -> bool:
+        """Whether these very answers were written, in the same way, and the sample got its tag."""
+        if self._rules.overwrite or not {LABELLED_TAG, CONFLICT_TAG} & set(sample.tags):
+            return False
+        return all((note or "").endswith(f" {task.version} {self._way}") for note in sample.notes.values())
+
     def _merge(self, sample: _Sample, task: Answered) -> dict[str, Merged]:
         rules = self._rules
         size = sample.size or _drawn_on(task)
@@ -224,8 +234,9 @@ class Pull:
         """Whether a field gets an answer: ``"written"``, ``"same"``, ``"older"``, or ``"kept"`` as people made it."""
         now = checksum(sample.values[name]) or "none"
         new = checksum(merged.value) or "none"
-        was, _, when = (sample.notes[name] or "").partition(" ")
-        if was and version < when:
+        note = f"{new} {version} {self._way}"
+        was, _, rest = (sample.notes[name] or "").partition(" ")
+        if was and version < rest.rpartition(" ")[0]:
             return "older"
         if now != new and not self._rules.overwrite:
             # Ours if it is as we left it, or as a model left it; else somebody made, changed or removed it here.
@@ -233,9 +244,9 @@ class Pull:
             if not ours:
                 self._run.left_to_people([sample.id])
                 return "kept"
-        if was == new == now and version == when:
+        if now == new and note == sample.notes[name]:
             return "same"
-        values.setdefault(f"answered.{name}", {})[sample.id] = f"{new} {version}"
+        values.setdefault(f"answered.{name}", {})[sample.id] = note
         if now == new:
             return "same"
         values.setdefault(name, {})[sample.id] = merged.value
