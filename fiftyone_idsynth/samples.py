@@ -108,7 +108,8 @@ def require_field(samples: SampleCollection, path: str, *kinds: type, parameter:
         raise FieldError(f"{parameter}={path!r}: there is no such sample field: {known}")
     if kinds and path not in fitting:
         wanted = " or ".join(kind.__name__ for kind in kinds)
-        raise FieldError(f"{parameter}={path!r}: the field must hold {wanted}: {suggestion(path, fitting)}")
+        known = suggestion(path, fitting) if fitting else "the samples have no such field"
+        raise FieldError(f"{parameter}={path!r}: the field must hold {wanted}: {known}")
 
 
 def set_fields(dataset: fo.Dataset, values: Mapping[str, Mapping[str, Any]]) -> None:

@@ -370,8 +370,10 @@ def save(out: Path = OUT) -> None:
     module.load_state_dict(torch.load(RUNS / "sd-unet-0.pt", weights_only=True)["smooth"])
     # diffusers loads its models in float32 unless told otherwise, transformers in the dtype of the file: the text
     # encoder is written in float32, or the pipeline would mix both and fail
+    vae = AutoencoderKL.from_pretrained(VAE).half()
+    vae.register_to_config(_name_or_path="")  # or the folder of this machine would be written
     StableDiffusionPipeline(
-        vae=AutoencoderKL.from_pretrained(VAE).half(),
+        vae=vae,
         unet=module["unet"].half(),
         text_encoder=module["text"],
         tokenizer=words,
