@@ -2,5 +2,6 @@
 
 STAGES = (
     "select_uncertain", "send_to_label_studio", "pull_from_label_studio", "train", "predict", "usefulness", "learn",
+    "cascade",
 )  # fmt: skip
 """The modules that hold stages."""
