@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 
-CORNERS = 32
+CORNERS = 16
 """Points that stand for the outline of a box where four are not enough."""
 
 

@@ -26,16 +26,7 @@ TRANSFORMS: dict[str, dict[str, dict[str, Any]]] = {
     "horizontal_flip": {"HorizontalFlip": {"p": 0.5}},
     "vertical_flip": {"VerticalFlip": {"p": 0.5}},
     "perspective": {"Perspective": {"p": 0.5, "scale": [0.02, 0.08], "fill": FILL}},
-    "elastic": {
-        "ElasticTransform": {
-            "p": 0.5,
-            "alpha": 100,
-            "sigma": 10,
-            "approximate": True,
-            "fill": FILL,
-            "keypoint_remapping_method": "direct",  # the other one loses points that lie close together
-        }
-    },
+    "elastic": {"ElasticTransform": {"p": 0.5, "alpha": 100, "sigma": 10, "approximate": True, "fill": FILL}},
     "brightness": {"RandomBrightnessContrast": {"p": 0.5, "contrast_limit": [0, 0]}},
     "contrast": {"RandomBrightnessContrast": {"p": 0.5, "brightness_limit": [0, 0]}},
     "gamma": {"RandomGamma": {"p": 0.5, "gamma_limit": [75, 133]}},

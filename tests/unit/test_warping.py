@@ -15,6 +15,7 @@ from fiftyone_idsynth.augmentation.catalogue import PRESETS, TRANSFORMS
 from fiftyone_idsynth.augmentation.framing import cropped, letterboxed
 from fiftyone_idsynth.augmentation.pipelines import Pipeline
 from fiftyone_idsynth.augmentation.proportions import window
+from fiftyone_idsynth.carrying import relative_box
 from fiftyone_idsynth.errors import RefusedImage
 from fiftyone_idsynth.label_parts import TOLERANCE_PIXELS
 from fiftyone_idsynth.media import MediaStore
@@ -129,7 +130,7 @@ def test_masks_that_overlap_stay_apart() -> None:
 def test_masks_in_files_stay_in_files(tmp_path: Path) -> None:
     store = MediaStore(tmp_path)
     path = store.write_image(disc(40).astype(np.uint8) * 255)
-    box = fo.Detection(label="a", bounding_box=[0.5, 0.5, 40 / W, 40 / H], mask_path=path)
+    box = fo.Detection(label="a", bounding_box=relative_box((80, 60, 40, 40), W, H), mask_path=path)
     load = Load({"box": box}, (W, H))
     points, maps = Placement((W, H), (100, 80))(load.points, load.maps)
     new = load.unload(points, maps, (100, 80), KeepRule(), parent="", store=store, tally=Tally())["box"]
