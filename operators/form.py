@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import os
 import queue
 import threading
 import time
@@ -73,7 +75,9 @@ class StageOperator(foo.Operator):
             ctx.log(str(report))
             return
         yield ctx.ops.reload_dataset()
-        yield ctx.ops.show_output(_output_form(self.stage, report).to_json(), {"report": _as_markdown(report)})
+        picture = _picture(report)
+        outputs = {"report": _as_markdown(report), **({"preview": picture} if picture else {})}
+        yield ctx.ops.show_output(_output_form(self.stage, report).to_json(), outputs)
 
     def resolve_output(self, ctx: foo.ExecutionContext) -> types.Property:
         return _output_form(self.stage)
@@ -217,10 +221,21 @@ def _given(stage: Stage, params: dict[str, Any]) -> dict[str, Any]:
 
 def _output_form(stage: Stage, report: Report | None = None) -> types.Property:
     outputs = types.Object()
+    if report and "preview" in report.outputs:
+        outputs.str("preview", view=types.ImageView(width="100%"))
     outputs.str("report", view=types.MarkdownView())
     for number, chart in enumerate(report.charts if report else ()):
         outputs.plot(f"chart_{number}", data=chart["data"], layout=chart["layout"])
     return types.Property(outputs, view=types.View(label=stage.label))
+
+
+def _picture(report: Report) -> str | None:
+    """The picture that a preview wrote, as the App shows it."""
+    path = report.outputs.get("preview")
+    if not path or not os.path.isfile(path):
+        return None
+    with open(path, "rb") as file:
+        return "data:image/jpeg;base64," + base64.b64encode(file.read()).decode()
 
 
 def _as_markdown(report: Report) -> str:

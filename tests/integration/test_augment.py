@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from PIL import Image
 import fiftyone_idsynth as ids
 from fiftyone_idsynth.augmentation.replay import replay
 from fiftyone_idsynth.errors import EmptyViewError, IdsynthError, UsageError
-from fiftyone_idsynth.media import read_image
+from fiftyone_idsynth.media import decode_image, read_image
 
 W, H = 96, 72
 
@@ -299,3 +300,21 @@ def test_a_preview_shows_variants_and_makes_none(discs: Any) -> None:
     assert discs.count() == 3
     assert not discs.list_runs()
     Path(report.outputs["preview"]).unlink()
+
+
+def test_the_app_shows_the_preview(discs: Any) -> None:
+    from fiftyone.operators.executor import ExecutionContext, Executor
+
+    from operators.form import operator_class
+
+    operator = operator_class(ids.stages()["augment"])()
+    params = {"preview": True, "pipeline": "[{HorizontalFlip: {p: 1}}]"}
+    ctx = ExecutionContext(
+        request_params={"dataset_name": discs.name, "params": params}, executor=Executor(), operator_uri="@test/augment"
+    )
+    *_, last = operator.execute(ctx)
+    shown = last.body.params["results"]
+    content = base64.b64decode(shown["preview"].removeprefix("data:image/jpeg;base64,"))
+    assert decode_image(content).pixels.shape == (3 * 320, 5 * 320, 3)
+    assert "images to make: 3" in shown["report"]
+    assert discs.count() == 3
