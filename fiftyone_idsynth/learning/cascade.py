@@ -73,7 +73,7 @@ def cascade(
         recall (0.95): the promised recall
         confidence (0.95): how often both promises are to hold
         hidden (300): images of the hidden set; too few for the promise are refused
-        batch (50): images that people label in each round; twice as many in the first one
+        batch (50): images that people label in each round; three times as many in the first one
         rounds (10): how many rounds there are at most
         annotators (2): how many people label each image
         control_tag ("control"): marks control questions

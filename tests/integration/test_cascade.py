@@ -106,7 +106,7 @@ def test_digits_are_labelled_as_promised(digits: Any) -> None:
     assert not set(left_out[:20]) & {i for i, label in labels(digits, "ground_truth").items() if label}
     people = digits.match_tags("labelled")
     assert people.count() == sum(outputs["images people labelled"].values())
-    assert digits.info["cascade"]["rounds"][0]["learned_from"] == 40 + CONTROLS
+    assert digits.info["cascade"]["rounds"][0]["learned_from"] == 60 + CONTROLS
     assert digits.get_run_info(report.run_key).config.seed == 51
 
     again = ids.cascade(digits, oracle_field="truth", oracle_error=0.03, **WISHES)
@@ -118,7 +118,7 @@ def test_a_killed_cascade_goes_on_and_asks_nothing_twice(
     digits: Any, people: Counted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     twin = digits.clone()  # its samples have the same ids
-    people.breaks_after = 150 + CONTROLS + 60
+    people.breaks_after = 150 + CONTROLS + 80
     with pytest.raises(ConnectionResetError):
         ids.cascade(digits, **WISHES)
     assert digits.match_tags("labelled").count() > 100
@@ -154,14 +154,14 @@ def test_it_waits_for_people_and_goes_on(digits: Any, people: Counted) -> None:
     people.slow = True
     report = ids.cascade(digits, **WISHES)
     asked = set(people.asked)
-    assert len(asked) == 150 + 40 + CONTROLS
-    assert report.outputs["waiting for answers"] == 2 * (150 + 40)
-    assert any("waiting for 380 answers in Label Studio" in note for note in report.notes)
+    assert len(asked) == 150 + 60 + CONTROLS
+    assert report.outputs["waiting for answers"] == 2 * (150 + 60)
+    assert any("waiting for 420 answers in Label Studio" in note for note in report.notes)
     assert not digits.match_tags("auto_labelled").count()
     some = [i for i in people.asked if not digits[i].ground_truth][:100]
     people.ready.update(some)
     report = ids.cascade(digits, **WISHES)
-    assert report.outputs["waiting for answers"] < 2 * 190 - 150
+    assert report.outputs["waiting for answers"] < 2 * 210 - 150
     assert set(people.asked) == asked
     assert len([i for i in some if digits[i].ground_truth]) > 90
     people.slow = False

@@ -13,6 +13,10 @@ FAR = 30.0
 FOLDS = 5
 """The parts of cross-validation."""
 
+SMOOTHING = 0.3
+"""How many wrong decisions are supposed beside those that were seen, and how many right ones. With Platt's 1, among a
+few hundred hidden images more errors would be expected from the smoothing than from the classifiers."""
+
 
 @dataclass(frozen=True)
 class Decisions:
@@ -91,7 +95,7 @@ def doubts(
 ) -> list[tuple[float, float]]:
     """How probably decisions are wrong, as functions of their scores: found by cross-validation, for :func:`doubt`.
 
-    Platt's scaling (1999, "Probabilistic outputs for support vector machines"), with his smoothed targets: a logistic
+    Platt's scaling (1999, "Probabilistic outputs for support vector machines"), with smoothed targets: a logistic
     regression of whether a decision is right on its score, here on images that the classifiers were not trained with.
     There are two of them. Images chosen at random are like those to label, but few; among so few sure ones without an
     error nothing tells that errors are rarer still. All images are more, but the others were chosen because they are
@@ -131,7 +135,8 @@ def _platt(scores: np.ndarray, right: np.ndarray) -> tuple[float, float]:
     """Slope and intercept of the log-odds of being right."""
     from sklearn.linear_model import LogisticRegression
 
-    goals = np.where(right, 1 - 1 / (right.sum() + 2), 1 / ((~right).sum() + 2))
+    share = SMOOTHING / (np.where(right, right.sum(), (~right).sum()) + 2 * SMOOTHING)
+    goals = np.where(right, 1 - share, share)
     twice, both = np.concatenate([scores, scores])[:, None], np.repeat([1, 0], len(scores))
     model = LogisticRegression(C=1e3, max_iter=200).fit(twice, both, np.concatenate([goals, 1 - goals]))
     return max(0.0, float(model.coef_[0, 0])), float(model.intercept_[0])

@@ -15,12 +15,14 @@ from .answers import Settled, below, by_sample, scores, settle
 from .bounds import needed
 from .classifiers import decide, doubt, doubts, fit
 from .state import CONTROL, HIDDEN, KNOWN, POOL, HiddenSetTooSmall, Round, Settings, State, check_hidden
-from .thresholds import UNDECIDED, UNKNOWN, Part, Thresholds, Total, judge, propose
+from .thresholds import UNDECIDED, UNKNOWN, Judgement, Part, Thresholds, Total, judge, propose
 
-CHANCE = 0.75
-"""How probably the hidden images must find a proposal good for it to be made."""
+CHANCES = (0.95, 0.7)
+"""How probably the hidden images must find a proposal good for it to be made, in the first round and in the last one.
 
-FIRST = 2
+A proposal that fails costs all later ones much of their chance, and in an early round one may as well wait."""
+
+FIRST = 3
 """The first images for people, chosen at random, are so many times as many as those of another round."""
 
 CLUSTERED = 10
@@ -133,6 +135,16 @@ class Cascade:
             found[row] = self._number.get(name, len(self._settings.classes))
         return found
 
+    def proposal(self, work: Work, hidden: Part, pool: Part, failed: int) -> Thresholds | None:
+        """What is to be labelled in a round; see :func:`~.thresholds.propose`."""
+        past = len(self.state.rounds) / max(1, self._settings.rounds - 1)
+        chance = CHANCES[0] + (CHANCES[1] - CHANCES[0]) * past
+        return propose(self._settings.promise, hidden, pool, failed, chance)
+
+    def verdict(self, given: np.ndarray, truth: np.ndarray, labelled: np.ndarray, failed: int) -> Judgement:
+        """Whether that may be; see :func:`~.thresholds.judge`."""
+        return judge(self._settings.promise, given, truth, labelled, failed)
+
     # -- questions ----------------------------------------------------------------------------------------------------
 
     def _asked(self) -> np.ndarray:
@@ -186,12 +198,10 @@ class Cascade:
         open_pool = open_pool[state.asked[open_pool] < 0]
         learner = self._learn(work)
         hidden, pool = learner.part(state, state.rows(HIDDEN)), learner.part(state, open_pool)
-        thresholds = propose(settings.promise, hidden, pool, failed, CHANCE)
+        thresholds = self.proposal(work, hidden, pool, failed)
         step = thresholds or Thresholds(np.inf, np.inf, len(settings.classes))
         truth = self.labels(work, state.of(state.rows(HIDDEN)))
-        verdict = judge(
-            settings.promise, hidden.after(step), truth, self._labelled(pool.after(step), open_pool), failed
-        )
+        verdict = self.verdict(hidden.after(step), truth, self._labelled(pool.after(step), open_pool), failed)
         kept = verdict.kept or thresholds is None
         total = Total.of(hidden.after(step), truth, len(settings.classes))
         gained = 0
@@ -294,9 +304,14 @@ class Learner:
     def trained(
         cls, embeddings: np.ndarray, labels: np.ndarray, at_random: np.ndarray, settings: Settings, mistaken: float
     ) -> Learner:
+        from threadpoolctl import threadpool_limits
+
         classes, none = len(settings.classes), settings.other is not None
-        scales = doubts(embeddings, labels, at_random, classes, none=none, seed=settings.seed)
-        return cls(fit(embeddings, labels, classes), scales, none, mistaken, len(labels))
+        # Such small systems of equations are solved soonest by one thread.
+        with threadpool_limits(1, user_api="blas"):
+            scales = doubts(embeddings, labels, at_random, classes, none=none, seed=settings.seed)
+            weights = fit(embeddings, labels, classes)
+        return cls(weights, scales, none, mistaken, len(labels))
 
     def part(self, state: State, rows: np.ndarray) -> Part:
         """What the classifiers say of images. Where people are mistaken, the right label counts as wrong."""
