@@ -77,6 +77,7 @@ def augment(
         label_fields (None): the fields whose labels are carried along; all by default
         min_area (16): objects with fewer pixels in the variant are dropped
         min_visibility (0.25): objects of which a smaller share is seen, because the border cuts them, are dropped
+        seed (51): of every random choice
 
     Returns:
         a report with the objects that were carried over, cut and dropped

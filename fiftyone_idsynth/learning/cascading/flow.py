@@ -10,7 +10,7 @@ import numpy as np
 
 from ...errors import UsageError
 from ..diversity import most_uncertain_of_clusters
-from ..people import Answer, People
+from ..people import People
 from .answers import Settled, below, by_sample, scores, settle
 from .bounds import needed
 from .classifiers import decide, doubt, doubts, fit
@@ -76,6 +76,7 @@ class Cascade:
         heard: Callable[[Work], None] = lambda work: None,
     ):  # fmt: skip
         self._settings, self.state, self._people, self._save, self._heard = settings, state, people, save, heard
+        self._told: dict[str, int] = {}
         self._number = {name: number for number, name in enumerate(settings.names)}
 
     def advance(self) -> Work:
@@ -103,21 +104,19 @@ class Cascade:
         ids = self.state.of(self._asked())
         questions = self.state.of(self.state.rows(CONTROL))
         known = {i: self.state.known[i] for i in questions}
-        for shown in self._mixed(ids + questions):
-            self._people.ask(shown, annotators=self._settings.annotators, hidden=True)
-        done: dict[str, int] = {}
+        self._ask(self._mixed(ids + questions), self._settings.annotators)
         while True:
             answers = self._people.answers(ids + questions)
-            self._ask_everybody(questions, answers, done)
+            # Everybody who answers anything is asked the control questions.
+            self._ask(questions, len({answer.annotator for answer in answers}))
             found = scores(answers, known)
             bad = below(found, self._settings.bar)
             settled = settle(ids, by_sample(answers), bad, self._settings.annotators)
-            if {i: n for i, n in settled.wanted.items() if done.get(i, 0) < n} == {}:
+            again = {i: number for i, number in settled.wanted.items() if self._told[i] < number}
+            if not again:
                 return Work(settled, len(answers), found, bad)
-            for number in sorted(set(settled.wanted.values())):
-                again = [i for i, n in settled.wanted.items() if n == number]
-                self._people.ask(again, annotators=number, hidden=True)
-                done |= dict.fromkeys(again, number)
+            for number in sorted(set(again.values())):
+                self._ask([i for i, n in again.items() if n == number], number)
 
     def labels(self, work: Work, ids: Sequence[str]) -> np.ndarray:
         """The numbers of the classes that people gave images, :data:`UNKNOWN` where they did not agree."""
@@ -152,17 +151,17 @@ class Cascade:
         rows = np.flatnonzero(self.state.asked >= 0)
         return rows[np.argsort(self.state.asked[rows], kind="stable")]
 
-    def _mixed(self, ids: list[str]) -> list[list[str]]:
-        """Questions in an order that does not tell what they are for, in one request."""
+    def _mixed(self, ids: list[str]) -> list[str]:
+        """Questions in an order that does not tell what they are for."""
         order = np.random.default_rng(self._settings.seed).permutation(len(ids))
-        return [[ids[row] for row in order]] if ids else []
+        return [ids[row] for row in order]
 
-    def _ask_everybody(self, questions: list[str], answers: list[Answer], done: dict[str, int]) -> None:
-        """Asks the control questions of all who answered anything."""
-        everybody = len({answer.annotator for answer in answers})
-        if questions and done.get("", self._settings.annotators) < everybody:
-            self._people.ask(questions, annotators=everybody, hidden=True)
-            done[""] = everybody
+    def _ask(self, ids: list[str], annotators: int) -> None:
+        """Asks about images, unless that was done already since the cascade was made."""
+        new = [sample_id for sample_id in ids if self._told.get(sample_id, 0) < annotators]
+        if new:
+            self._people.ask(new, annotators=annotators, hidden=True)
+            self._told |= dict.fromkeys(new, annotators)
 
     def _begin(self) -> None:
         """Chooses the hidden images, and the first ones for people."""
