@@ -41,10 +41,19 @@ from fiftyone_idsynth.learning.cascading.classifiers import scaled
 from fiftyone_idsynth.learning.cascading.flow import Cascade, Work
 from fiftyone_idsynth.learning.cascading.results import measured
 from fiftyone_idsynth.learning.cascading.state import HIDDEN, POOL, Settings, State
-from fiftyone_idsynth.learning.cascading.thresholds import UNDECIDED, Judgement, Part, Promise, Thresholds, Total
+from fiftyone_idsynth.learning.cascading.thresholds import (
+    UNDECIDED,
+    Caution,
+    Judgement,
+    Part,
+    Promise,
+    Thresholds,
+    Total,
+)
 from fiftyone_idsynth.learning.people import Oracle
 
 CONTROLS = 12
+ROUNDS = 6
 PEOPLE = 6
 CONFIDENCE = 0.95
 
@@ -64,7 +73,7 @@ class Setting:
     error: float
     target: float = 0.95
     hidden: int = 300
-    batch: int = 50
+    batch: int = 75
     kind: str = "digits"
 
 
@@ -73,7 +82,7 @@ SETTINGS = {
     "digits, 5 % wrong": Setting(0.05),
     "digits, 10 % wrong": Setting(0.1),
     "one digit, 2 % wrong": Setting(0.02, target=0.9, hidden=600, kind="one digit"),
-    "clouds, 0.98, 5 % wrong": Setting(0.05, target=0.98, hidden=600, batch=100, kind="clouds"),
+    "clouds, 0.98, 5 % wrong": Setting(0.05, target=0.98, hidden=1000, batch=150, kind="clouds"),
 }
 METHODS = ("cascade", "naive")
 
@@ -100,7 +109,7 @@ def load(setting: Setting, seed: int) -> tuple[np.ndarray, list[str]]:
     if setting.kind == "clouds":
         classes = rng.integers(0, 10, 8000)
         centres = rng.normal(0, 1, (10, 32))
-        embeddings = centres[classes] + rng.normal(0, 1.3, (8000, 32))
+        embeddings = centres[classes] + rng.normal(0, 1.2, (8000, 32))
     else:
         embeddings, classes = load_digits(return_X_y=True)
     order = rng.permutation(len(classes))
@@ -124,7 +133,7 @@ def label(method: str, setting: Setting, seed: int) -> Outcome:
     one = setting.kind == "one digit"
     settings = Settings(
         ("3",) if one else tuple(sorted(set(names))), "other" if one else None, setting.target, setting.target,
-        CONFIDENCE, setting.hidden, setting.batch, seed=seed,
+        CONFIDENCE, setting.hidden, setting.batch, ROUNDS, seed=seed,
     )  # fmt: skip
     state = State.fresh(ids, embeddings, {i: truth[i] for i in ids[:CONTROLS]}, ids[:CONTROLS])
     people = Oracle(truth, classes=settings.names, error=setting.error, annotators=PEOPLE, seed=seed)
@@ -139,7 +148,7 @@ def label(method: str, setting: Setting, seed: int) -> Outcome:
 class Naive(Cascade):
     """The same cascade with the naive rule in place of proposals and judgements."""
 
-    def proposal(self, work: Work, hidden: Part, pool: Part, failed: int) -> Thresholds | None:
+    def proposal(self, work: Work, hidden: Part, pool: Part, caution: Caution) -> Thresholds | None:
         promise = self._settings.promise
         truth = self.labels(work, self.state.of(self.state.rows(HIDDEN)))
         anew = Part(hidden.decisions, hidden.doubts, np.full_like(hidden.given, UNDECIDED), hidden.doubts_before)

@@ -85,7 +85,8 @@ def test_classifiers_know_what_they_do_not_know() -> None:
     assert right.mean() > 0.85
     sure = said.scores > np.median(said.scores)
     assert right[sure].mean() > 0.97 > right[~sure].mean()
-    scales = doubts(points[:300], labels[:300], np.ones(300, bool), 2, none=True, seed=0)
+    scales, wrong = doubts(points[:300], labels[:300], np.ones(300, bool), 2, none=True, seed=0)
+    assert 0 < wrong < 60
     assert doubt(said.scores, scales).sum() == pytest.approx((~right).sum(), rel=0.5)
 
 

@@ -92,7 +92,7 @@ def decide(weights: np.ndarray, embeddings: np.ndarray, *, none: bool) -> Decisi
 
 def doubts(
     embeddings: np.ndarray, labels: np.ndarray, at_random: np.ndarray, classes: int, *, none: bool, seed: int
-) -> list[tuple[float, float]]:
+) -> tuple[list[tuple[float, float]], int]:
     """How probably decisions are wrong, as functions of their scores: found by cross-validation, for :func:`doubt`.
 
     Platt's scaling (1999, "Probabilistic outputs for support vector machines"), with smoothed targets: a logistic
@@ -110,7 +110,7 @@ def doubts(
         seed: of the parts
 
     Returns:
-        slope and intercept of each
+        slope and intercept of each, and how many decisions on images chosen at random were wrong
     """
     parts = np.random.default_rng(seed).permutation(len(labels)) % FOLDS
     scores = np.zeros(len(labels))
@@ -121,7 +121,7 @@ def doubts(
             said = decide(fit(embeddings[~test], labels[~test], classes), embeddings[test], none=none)
             scores[test], right[test] = said.scores, said.labels == labels[test]
     rows = [np.ones(len(labels), bool), *([at_random] if at_random.any() else [])]
-    return [_platt(scores[its], right[its]) for its in rows]
+    return [_platt(scores[its], right[its]) for its in rows], int((~right[at_random]).sum())
 
 
 def doubt(scores: np.ndarray, scales: list[tuple[float, float]]) -> np.ndarray:

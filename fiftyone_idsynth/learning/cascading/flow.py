@@ -15,7 +15,7 @@ from .answers import Settled, below, by_sample, scores, settle
 from .bounds import needed
 from .classifiers import decide, doubt, doubts, fit
 from .state import CONTROL, HIDDEN, KNOWN, POOL, HiddenSetTooSmall, Round, Settings, State, check_hidden
-from .thresholds import UNDECIDED, UNKNOWN, Judgement, Part, Thresholds, Total, judge, propose
+from .thresholds import UNDECIDED, UNKNOWN, Caution, Judgement, Part, Thresholds, Total, judge, propose
 
 CHANCES = (0.95, 0.7)
 """How probably the hidden images must find a proposal good for it to be made, in the first round and in the last one.
@@ -134,11 +134,9 @@ class Cascade:
             found[row] = self._number.get(name, len(self._settings.classes))
         return found
 
-    def proposal(self, work: Work, hidden: Part, pool: Part, failed: int) -> Thresholds | None:
+    def proposal(self, work: Work, hidden: Part, pool: Part, caution: Caution) -> Thresholds | None:
         """What is to be labelled in a round; see :func:`~.thresholds.propose`."""
-        past = len(self.state.rounds) / max(1, self._settings.rounds - 1)
-        chance = CHANCES[0] + (CHANCES[1] - CHANCES[0]) * past
-        return propose(self._settings.promise, hidden, pool, failed, chance)
+        return propose(self._settings.promise, hidden, pool, caution)
 
     def verdict(self, given: np.ndarray, truth: np.ndarray, labelled: np.ndarray, failed: int) -> Judgement:
         """Whether that may be; see :func:`~.thresholds.judge`."""
@@ -197,7 +195,7 @@ class Cascade:
         open_pool = open_pool[state.asked[open_pool] < 0]
         learner = self._learn(work)
         hidden, pool = learner.part(state, state.rows(HIDDEN)), learner.part(state, open_pool)
-        thresholds = self.proposal(work, hidden, pool, failed)
+        thresholds = self.proposal(work, hidden, pool, self._caution(learner.wrong))
         step = thresholds or Thresholds(np.inf, np.inf, len(settings.classes))
         truth = self.labels(work, state.of(state.rows(HIDDEN)))
         verdict = self.verdict(hidden.after(step), truth, self._labelled(pool.after(step), open_pool), failed)
@@ -231,6 +229,13 @@ class Cascade:
             state.ended = "all rounds are done"
         else:
             self._ask_about(open_pool[left], pool.doubts[left], number + 1)
+
+    def _caution(self, seen: int) -> Caution:
+        """How careful the proposal of this round is."""
+        rounds = self.state.rounds
+        past = len(rounds) / max(1, self._settings.rounds - 1)
+        chance = CHANCES[0] + (CHANCES[1] - CHANCES[0]) * past
+        return Caution(chance, sum(not one.kept for one in rounds), seen)
 
     def _labelled(self, given: np.ndarray, pool: np.ndarray) -> np.ndarray:
         """The labels of all images of the pool, those that people label included, which the cascade leaves open."""
@@ -288,6 +293,7 @@ class Learner:
     Attributes:
         weights: see :func:`~.classifiers.fit`
         scales: see :func:`~.classifiers.doubts`
+        wrong: likewise
         none: whether images may be of none of the classes
         mistaken: how probably people are wrong about an image together
         images: how many images the classifiers were trained with
@@ -295,6 +301,7 @@ class Learner:
 
     weights: np.ndarray
     scales: list[tuple[float, float]]
+    wrong: int
     none: bool
     mistaken: float
     images: int
@@ -308,9 +315,9 @@ class Learner:
         classes, none = len(settings.classes), settings.other is not None
         # Such small systems of equations are solved soonest by one thread.
         with threadpool_limits(1, user_api="blas"):
-            scales = doubts(embeddings, labels, at_random, classes, none=none, seed=settings.seed)
+            scales, wrong = doubts(embeddings, labels, at_random, classes, none=none, seed=settings.seed)
             weights = fit(embeddings, labels, classes)
-        return cls(weights, scales, none, mistaken, len(labels))
+        return cls(weights, scales, wrong, none, mistaken, len(labels))
 
     def part(self, state: State, rows: np.ndarray) -> Part:
         """What the classifiers say of images. Where people are mistaken, the right label counts as wrong."""

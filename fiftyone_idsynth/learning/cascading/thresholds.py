@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import stats
+from scipy import optimize, stats
 
 from .bounds import lower_bound, most_wrong, passes, upper_bound
 from .classifiers import Decisions
@@ -171,18 +172,37 @@ class Judgement:
     recall: float
 
 
-def propose(promise: Promise, hidden: Part, pool: Part, failed: int, chance: float) -> Thresholds | None:
+@dataclass(frozen=True)
+class Caution:
+    """How careful proposals are.
+
+    Attributes:
+        chance: how probably the hidden images must find precision good, and likewise recall, 0 to 1
+        failed: how many proposals failed so far; for each, twice as many errors are expected
+        seen: how many wrong decisions there were in cross-validation: from few of them it is little known how many are
+            to be expected
+    """
+
+    chance: float
+    failed: int
+    seen: int
+
+    def bearable(self, allowed: int) -> float:
+        """How many errors may be expected if at most so many are allowed; negative if none may be expected."""
+        return _mean(allowed, self.chance, self.seen + 0.5) / 2**self.failed
+
+
+def propose(promise: Promise, hidden: Part, pool: Part, caution: Caution) -> Thresholds | None:
     """The thresholds that label most images among those that the hidden ones will probably find good.
 
     What is known of the hidden images is only what the classifiers say of them, never their classes: errors are
-    expected as cross-validation found them, twice as many after each proposal that failed.
+    expected as cross-validation found them.
 
     Args:
         promise: what is promised
         hidden: the images that will judge
         pool: the images to label
-        failed: how many proposals failed so far
-        chance: how probably precision must be found good, and likewise recall, 0 to 1
+        caution: how careful proposals are
 
     Returns:
         the thresholds, or ``None`` if no more images can be labelled
@@ -195,15 +215,11 @@ def propose(promise: Promise, hidden: Part, pool: Part, failed: int, chance: flo
         for score in _candidates(hidden, pool, promise, named=named):
             thresholds = replace(none, positive=score) if named else replace(none, negative=score)
             labelled = pool.after(thresholds)
-            wrong = hidden.expected_wrong(thresholds, named=named) * 2**failed
-            if (
-                not named
-                or score == np.inf
-                or wrong <= _bearable(promise, hidden.after(thresholds), labelled, failed, chance)
-            ):
+            wrong = hidden.expected_wrong(thresholds, named=named)
+            if not named or score == np.inf or wrong <= _bearable(promise, hidden.after(thresholds), labelled, caution):
                 found.append((score, int((labelled != UNDECIDED).sum()) - before, wrong))
         options.append(found)
-    limit = _bearable_missed(promise, hidden, len(pool.given), failed, chance)
+    limit = _bearable_missed(promise, hidden, len(pool.given), caution)
     # With a single class an image that gets it wrongly is none of the classes, and so none that is missed.
     counts = 1 if promise.classes > 1 else 0
     pairs = [
@@ -242,25 +258,37 @@ def _named(labels: np.ndarray, promise: Promise) -> int:
     return int(((labels != UNDECIDED) & (labels < promise.classes)).sum())
 
 
-def _bearable(promise: Promise, hidden: np.ndarray, labelled: np.ndarray, failed: int, chance: float) -> float:
+def _bearable(promise: Promise, hidden: np.ndarray, labelled: np.ndarray, caution: Caution) -> float:
     """How many wrong ones may be expected among the hidden images with a class for their precision to be found good."""
     named = _named(labelled, promise)
     if not named:
         return math.inf
-    return _mean(most_wrong(_named(hidden, promise), 1 - promise.precision, promise.risk(failed), named), chance)
+    risk = promise.risk(caution.failed)
+    return caution.bearable(most_wrong(_named(hidden, promise), 1 - promise.precision, risk, named))
 
 
-def _bearable_missed(promise: Promise, hidden: Part, pool: int, failed: int, chance: float) -> float:
+def _bearable_missed(promise: Promise, hidden: Part, pool: int, caution: Caution) -> float:
     """How many of the hidden images may be expected to be missed for the recall to be found good."""
     final = np.where(hidden.given == UNDECIDED, hidden.decisions.labels, hidden.given)
     positives = _named(final, promise)
     alike = _alike(positives, len(final), pool)
-    return _mean(most_wrong(positives, 1 - promise.recall, promise.risk(failed), alike), chance)
+    return caution.bearable(most_wrong(positives, 1 - promise.recall, promise.risk(caution.failed), alike))
 
 
-def _mean(allowed: int, chance: float) -> float:
-    """The mean of the Poisson distribution that stays within a number with a given chance; negative if nothing does."""
-    return float(stats.gamma.ppf(1 - chance, allowed + 1)) if allowed >= 0 else -1.0
+@functools.lru_cache(maxsize=1024)
+def _mean(allowed: int, chance: float, shape: float) -> float:
+    """How many errors may be expected for there to be at most so many with a given chance; negative if none may be.
+
+    Errors are distributed like the negative binomial distribution of some shape, the predictive one of Poisson's with
+    Jeffreys' prior, after half an error less was seen than the shape says.
+    """
+    if allowed < 0:
+        return -1.0
+
+    def lacking(mean: float) -> float:
+        return float(stats.nbinom.cdf(allowed, shape, shape / (shape + mean))) - chance
+
+    return float(optimize.brentq(lacking, 0.0, 1e3 * (allowed + 1), xtol=1e-3))
 
 
 def _alike(positives: int, hidden: int, pool: int) -> int:
