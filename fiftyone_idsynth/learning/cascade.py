@@ -124,13 +124,15 @@ def cascade(
         bar_shown.update(len(state.rounds))
     run.processed(len(store.labelled | store.answered))
     run.left_to_people(store.left_to_people)
-    where = f"the field {oracle_field!r}" if oracle_field else "Label Studio"
     if work.waiting and oracle_field:
         raise UsageError(
             f"{work.waiting} answers are missing and no simulated people are left: their answers to the control "
             f"questions fall below bar={bar:g}. Lower oracle_error or the bar"
         )
     if work.waiting:
+        from .label_studio.keys import project_title
+
+        where = f"the project {project or project_title(run.dataset.name)!r} of Label Studio"
         run.note(f"waiting for {work.waiting} answers in {where}: run the same command again when they are there")
     return run.report(_summary(settings, state, work, run, oracle_field))
 

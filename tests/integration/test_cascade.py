@@ -156,7 +156,7 @@ def test_it_waits_for_people_and_goes_on(digits: Any, people: Counted) -> None:
     asked = set(people.asked)
     assert len(asked) == 150 + 60 + CONTROLS
     assert report.outputs["waiting for answers"] == 2 * (150 + 60)
-    assert any("waiting for 420 answers in Label Studio" in note for note in report.notes)
+    assert any(f"waiting for 420 answers in the project {digits.name!r}" in note for note in report.notes)
     assert not digits.match_tags("auto_labelled").count()
     some = [i for i in people.asked if not digits[i].ground_truth][:100]
     people.ready.update(some)

@@ -38,12 +38,14 @@ class Work:
         answers: how many they gave, to all questions
         controls: person -> how many control questions were answered rightly, of how many
         discarded: the people whose answers do not count
+        agreement: the share of images to learn from in which the first two people agreed; None if nothing is known
     """
 
     settled: Settled
     answers: int
     controls: dict[str, tuple[int, int]]
     discarded: set[str]
+    agreement: float | None
 
     @property
     def waiting(self) -> int:
@@ -55,7 +57,7 @@ class Work:
         If each is wrong with the probability e, two disagree in about 2 e of all cases. The same wrong label is given
         by two of the first two or three people in about 3 e^2 / (labels - 1).
         """
-        each = (1 - self.settled.agreement) / 2 if self.settled.agreement is not None else 0.0
+        each = (1 - self.agreement) / 2 if self.agreement is not None else 0.0
         return 3 * each**2 / max(1, labels - 1)
 
 
@@ -114,7 +116,9 @@ class Cascade:
             settled = settle(ids, by_sample(answers), bad, self._settings.annotators)
             again = {i: number for i, number in settled.wanted.items() if self._told[i] < number}
             if not again:
-                return Work(settled, len(answers), found, bad)
+                taught = self.state.of(np.flatnonzero((self.state.asked >= 0) & (self.state.roles == POOL)))
+                agreement = settle(taught, by_sample(answers), bad, self._settings.annotators).agreement
+                return Work(settled, len(answers), found, bad, agreement)
             for number in sorted(set(again.values())):
                 self._ask([i for i, n in again.items() if n == number], number)
 
