@@ -8,7 +8,8 @@ cascade is the one of the stage (``fiftyone_idsynth.learning.cascading``), witho
 
 "kept" is the share of runs in which the images that were labelled automatically have at least the promised precision
 and recall, by their true classes; it is to be at least the confidence asked for, 95 %. "labelled" are runs that
-labelled anything at all: one that labels nothing breaks no promise. "gained" is the share of the images (without
+labelled anything at all: one that labels nothing, or says that the hidden set is too small ("refused"), breaks no
+promise. "gained" is the share of the images (without
 hidden ones and control questions) that people did not have to label. "answers" are all that people gave, each of two
 or more people per image, with hidden images, control questions and what was asked again, and "per label gained" is
 their number divided by the automatic labels; labelling everything by two people costs 2 per label.
@@ -40,7 +41,7 @@ from fiftyone_idsynth.learning.cascading.bounds import lower_bound
 from fiftyone_idsynth.learning.cascading.classifiers import scaled
 from fiftyone_idsynth.learning.cascading.flow import Cascade, Work
 from fiftyone_idsynth.learning.cascading.results import measured
-from fiftyone_idsynth.learning.cascading.state import HIDDEN, POOL, Settings, State
+from fiftyone_idsynth.learning.cascading.state import HIDDEN, POOL, HiddenSetTooSmall, Settings, State
 from fiftyone_idsynth.learning.cascading.thresholds import (
     UNDECIDED,
     Caution,
@@ -96,9 +97,10 @@ class Outcome:
     gained: int
     images: int
     answers: int
+    refused: bool = False
 
     def kept(self, target: float) -> bool:
-        return self.precision >= target and self.recall >= target
+        return self.refused or (self.precision >= target and self.recall >= target)
 
 
 def load(setting: Setting, seed: int) -> tuple[np.ndarray, list[str]]:
@@ -138,9 +140,12 @@ def label(method: str, setting: Setting, seed: int) -> Outcome:
     state = State.fresh(ids, embeddings, {i: truth[i] for i in ids[:CONTROLS]}, ids[:CONTROLS])
     people = Oracle(truth, classes=settings.names, error=setting.error, annotators=PEOPLE, seed=seed)
     cascade = (Naive if method == "naive" else Cascade)(settings, state, people)
-    work = cascade.advance()
-    real = measured(settings, state, truth)
     pool = state.rows(POOL)
+    try:
+        work = cascade.advance()
+    except HiddenSetTooSmall:  # which is said, once the hidden set is labelled, instead of labelling anything
+        return Outcome(np.nan, np.nan, 0, len(pool), len(people.answers(ids)), refused=True)
+    real = measured(settings, state, truth)
     gained = int((state.given[pool] != UNDECIDED).sum())
     return Outcome(real["precision"], real["recall"], gained, len(pool), work.answers)
 
@@ -193,7 +198,8 @@ def measure(title: str, methods: Sequence[str], seeds: int, jobs: int) -> bool:
         answers = sum(one.answers for one in found)
         print(
             f"| {title} | {method} | {setting.target:g} | {setting.hidden} | {good} of {seeds} "
-            f"| {len(labelled)} | {np.mean(precision):.4f} ({np.min(precision):.4f}) "
+            f"| {len(labelled)} | {sum(one.refused for one in found)} "
+            f"| {np.mean(precision):.4f} ({np.min(precision):.4f}) "
             f"| {np.mean(recall):.4f} ({np.min(recall):.4f}) | {gained / sum(one.images for one in found):.0%} "
             f"| {answers / seeds:.0f} | {answers / gained if gained else float('inf'):.2f} "
             f"| {(time.perf_counter() - started) / seeds:.2f} |",
@@ -227,10 +233,10 @@ def main() -> int:
         settings, seeds = settings[:1], 2
     print(f"{platform.machine()}, {os.cpu_count()} processors, load at the start {os.getloadavg()[0]:.1f}\n")
     print(
-        "| setting | rule | promise | hidden | kept | labelled | precision (worst) | recall (worst) | gained | answers "
-        "| per label gained | s per run |"
+        "| setting | rule | promise | hidden | kept | labelled | refused | precision (worst) | recall (worst) | gained "
+        "| answers | per label gained | s per run |"
     )
-    print("|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
+    print("|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
     kept = [measure(title, METHODS, seeds, given.jobs) for title in settings]
     print(f"\nload at the end {os.getloadavg()[0]:.1f}")
     return 0 if all(kept) else 1

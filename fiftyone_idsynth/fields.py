@@ -158,6 +158,11 @@ def document(values: dict[str, Any]) -> Any:
     return fo.DynamicEmbeddedDocument(**{k: v for k, v in values.items() if v is not None})
 
 
+def stored(values: dict[str, Any]) -> dict[str, Any]:
+    """An embedded document of the given values as it is stored (``None`` values are left out)."""
+    return {"_cls": "DynamicEmbeddedDocument", **{k: v for k, v in values.items() if v is not None}}
+
+
 def _described(field: Field) -> dict[str, Any]:
     """A field of a document, as FiftyOne is told of it."""
     return {"name": field.path.rpartition(".")[2], "description": field.help, **_fiftyone_type(field.type)}

@@ -20,7 +20,23 @@ import numpy as np
 
 from .carrying import mark_inherited, read_map
 from .errors import RefusedImage
-from .label_parts import Frame, Layers, Line, Map, Marks, Region, extent, inside_box, mask_of, singles
+from .label_parts import (
+    LISTS,
+    Frame,
+    Layers,
+    Line,
+    Map,
+    Marks,
+    Region,
+    Stored,
+    as_label,
+    as_stored,
+    copied,
+    extent,
+    inside_box,
+    mask_of,
+    singles,
+)
 from .outlines import (
     CORNERS,
     dense,
@@ -114,7 +130,8 @@ class Load:
         boxes: the boxes round the objects, clipped to the picture: N x 4, relative: left, top, right, bottom
 
     Args:
-        labels: field -> label of one of the classes :data:`fiftyone_idsynth.carrying.KINDS`, or ``None``
+        labels: field -> label of one of the classes :data:`fiftyone_idsynth.carrying.KINDS`, as an object or as it is
+            stored, or ``None``
         size: width and height of the picture in pixels
         bends (False): whether straight lines can become curves; they are then taken apart more finely
         turns (True): whether upright boxes can become others; if not, four points of each are enough
@@ -127,7 +144,7 @@ class Load:
         self.size, self._bends = size, bends
         self._corners = CORNERS if bends else 4
         self._ellipse = CORNERS if bends or turns else 4
-        self._fields = {name: label for name, label in labels.items() if label is not None}
+        self._fields = {name: as_stored(label) for name, label in labels.items() if label is not None}
         self._points: list[np.ndarray] = []
         self._count = 0
         self._layers = Layers(size)
@@ -158,7 +175,7 @@ class Load:
         covered = np.zeros(self.size[::-1], np.uint8)
         for one in singles(self._fields[field]) if field in self._fields else ():
             part = self._parts[id(one)]
-            if classes and one.label not in classes:
+            if classes and one.get("label") not in classes:
                 continue
             if isinstance(part, Region) and part.layer is not None:
                 covered |= self.maps[part.layer[0]] == part.layer[1]
@@ -179,8 +196,8 @@ class Load:
         parent: str,
         store: MediaStore,
         tally: Tally,
-    ) -> dict[str, Any]:
-        """The labels in the new picture.
+    ) -> dict[str, Stored | None]:
+        """The labels in the new picture, as they are stored.
 
         Args:
             points: :attr:`points` moved, in the same order; not a number where one was lost
@@ -198,17 +215,17 @@ class Load:
             RefusedImage: masks were moved elsewhere than outlines, see :data:`fiftyone_idsynth.label_parts.TOLERANCE`
         """
         frame = Frame(points, maps, size, rule, store)
-        result = {}
+        result: dict[str, Stored | None] = {}
         for name, label in self._fields.items():
-            many = getattr(label, "_LABEL_LIST_FIELD", None)
+            many = LISTS.get(label["_cls"])
             kept = []
             for one in singles(label):
                 part = self._parts[id(one)]
-                new = one.copy() if part is None else part.moved(frame, tally)
+                new = copied(one) if part is None else part.moved(frame, tally)
                 if new is not None:
                     mark_inherited(new, parent)
                     kept.append(new)
-            result[name] = type(label)(**{many: kept}) if many else kept[0] if kept else None
+            result[name] = {**label, many: kept} if many else kept[0] if kept else None
         return result
 
     def _add(self, points: np.ndarray) -> slice:
@@ -216,23 +233,22 @@ class Load:
         self._count += len(points)
         return slice(self._count - len(points), self._count)
 
-    def _part(self, label: Any) -> Any:
+    def _part(self, label: Stored) -> Any:
         """What a single label is made of; nothing if it belongs to the picture as a whole."""
-        import fiftyone as fo
-
-        if isinstance(label, fo.Detection):
+        kind = label["_cls"]
+        if kind == "Detection":
             return self._region(label)
-        if isinstance(label, fo.Polyline):
+        if kind == "Polyline":
             return self._line(label)
-        if isinstance(label, fo.Keypoint):
-            points = np.array([point[:2] for point in label.points], float).reshape(-1, 2) * self.size
+        if kind == "Keypoint":
+            points = np.array([point[:2] for point in label["points"]], float).reshape(-1, 2) * self.size
             return Marks(label, self._add(points))
-        if isinstance(label, (fo.Segmentation, fo.Heatmap)):
+        if kind in ("Segmentation", "Heatmap"):
             return self._map(label)
         return None
 
-    def _region(self, label: Any) -> Region:
-        corners = np.array(label.bounding_box, float).reshape(2, 2)
+    def _region(self, label: Stored) -> Region:
+        corners = np.array(label["bounding_box"], float).reshape(2, 2)
         corners[1] += corners[0]
         corners *= self.size
         left, top, right, bottom = corners.ravel()
@@ -246,17 +262,17 @@ class Load:
         rows, columns, mask = place
         return Region(label, self._add(outline), outline, int(mask.sum()), self._layers.add(rows, columns, mask))
 
-    def _line(self, label: Any) -> Line:
-        closed = bool(label.closed or label.filled)
-        rings = [np.array(ring, float).reshape(-1, 2) * self.size for ring in label.points if len(ring)]
+    def _line(self, label: Stored) -> Line:
+        closed = bool(label.get("closed") or label.get("filled"))
+        rings = [np.array(ring, float).reshape(-1, 2) * self.size for ring in label["points"] if len(ring)]
         rings = [ring[np.isfinite(ring).all(axis=1)] for ring in rings]
         if self._bends:
             rings = [dense(ring, _STEP, closed) for ring in rings]
         outline = np.concatenate(rings) if rings else None
         return Line(label, [self._add(ring) for ring in rings], outline, closed, extent(rings, closed))
 
-    def _map(self, label: Any) -> Map | None:
-        array = read_map(label)
+    def _map(self, label: Stored) -> Map | None:
+        array = read_map(as_label(label))
         if array is None:
             return None
         width, height = self.size
@@ -270,8 +286,8 @@ class Load:
         return Map(label, slice(first, len(self.maps)), array.dtype, array.ndim)
 
 
-def objects_in(labels: Mapping[str, Any]) -> Iterator[Any]:
-    """The single labels of some fields."""
+def objects_in(labels: Mapping[str, Stored | None]) -> Iterator[Stored]:
+    """The single labels of some fields, as they are stored."""
     for label in labels.values():
         if label is not None:
             yield from singles(label)

@@ -103,6 +103,7 @@ def measure(
 
 def _one(applier: Any, path: Path, polygons: list[np.ndarray], count: int, seed: int) -> Found:
     from fiftyone_idsynth.errors import RefusedImage
+    from fiftyone_idsynth.label_parts import as_label
     from fiftyone_idsynth.media import MediaStore, read_image
     from fiftyone_idsynth.warping import KeepRule, Tally
 
@@ -120,7 +121,7 @@ def _one(applier: Any, path: Path, polygons: list[np.ndarray], count: int, seed:
         except RefusedImage as refusal:
             found.refused[refusal.reason] = found.refused.get(refusal.reason, 0) + 1
             continue
-        _compare(labels, size, found)
+        _compare({name: as_label(label) for name, label in labels.items() if label}, size, found)
     return found
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ParameterError, RefusedImage
+from ..label_parts import Stored
 from ..media import MediaStore
 from ..warping import KeepRule, Load, Tally
 from .pipelines import Pipeline
@@ -154,11 +155,11 @@ def _discs(size: tuple[int, int]) -> dict[str, Any]:
     return {"labels": fo.Detections(detections=[fo.Detection(label="disc", bounding_box=b, mask=mask) for b in boxes])}
 
 
-def lost(load: Load, labels: Mapping[str, Any]) -> bool:
+def lost(load: Load, labels: Mapping[str, Stored | None]) -> bool:
     """Whether a picture had objects and a new one shows none of them."""
     from ..warping import objects_in
 
-    return load.objects > 0 and not any(True for one in objects_in(labels) if one._cls in _OBJECTS)
+    return load.objects > 0 and not any(True for one in objects_in(labels) if one["_cls"] in _OBJECTS)
 
 
 _OBJECTS = ("Detection", "Polyline", "Keypoint")

@@ -105,7 +105,7 @@ def augment(
         check(applied, sorted(sizes)[len(sizes) // 2])
 
     plan, total = _plan(run, applied, carried), len(usable) * variants
-    parents = read_parents(samples, usable[:SHOWN] if preview else usable, [*carried, *texts])
+    parents = read_parents(samples, usable[:SHOWN] if preview else usable, [*carried, *texts], stored=True)
     worker = AugmentWorker(
         applied, media_store(run.dataset), KeepRule(min_area, min_visibility), seed,
         label_fields=carried, text_fields=texts, ext=f".{image_format}",

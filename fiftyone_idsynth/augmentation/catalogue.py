@@ -56,7 +56,7 @@ def _one_of(p: float, *transforms: dict[str, Any]) -> dict[str, Any]:
 
 PRESETS: dict[str, Spec] = {
     "classification": [
-        _with("elastic", 0.1),  # first: albumentations bends no points that lie outside the picture
+        _with("elastic", 0.1),
         _with("horizontal_flip", 0.5),
         {"Affine": {"p": 0.7, "scale": [0.8, 1.25], "keep_ratio": True, "rotate": [-30, 30],
                     "translate_percent": [-0.1, 0.1], "fill": FILL}},

@@ -116,7 +116,7 @@ def change_object_ratio(
     never = {*EXECUTION_PARAMETERS, "label_fields", "model", "revision", "device", "dtype", "offline", "allow_pickle"}
     params = {name: value for name, value in run.params.items() if name not in never}
     plan = fingerprint(run.stage.name, run.stage.version, params, sorted(carried), painter.key if painter else None)
-    parents = read_parents(samples, ids, [*carried, *texts])
+    parents = read_parents(samples, ids, [*carried, *texts], stored=True)
     tasks = (Task(tuple(keys_of(run, plan, parent, 1)), parent) for parent in parents)
     create_samples(run.dataset, tasks, worker, total=len(ids), num_workers=num_workers)
     if worker.limited:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import RefusedImage
+from ..label_parts import as_label
 from ..media import encode_image, read_image, write_atomically
 from ..runs import fingerprint
 from ..warping import Tally, objects_in
@@ -79,7 +80,7 @@ def _cell(pixels: np.ndarray, labels: Mapping[str, Any]) -> np.ndarray:
     size = (max(1, round(width * zoom)), max(1, round(height * zoom)))
     small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR)
     names: dict[str, int] = {}
-    for one in objects_in(labels):
+    for one in map(as_label, objects_in(labels)):
         name = getattr(one, "label", None) or ""
         colour = _COLOURS[names.setdefault(name, len(names)) % len(_COLOURS)]
         _draw(small, one, colour)

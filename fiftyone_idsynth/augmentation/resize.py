@@ -97,7 +97,7 @@ def resize(
     )  # fmt: skip
     params = {name: value for name, value in run.params.items() if name not in (*EXECUTION_PARAMETERS, "label_fields")}
     plan = fingerprint(run.stage.name, run.stage.version, params, sorted(carried))
-    parents = read_parents(samples, ids, [*carried, *texts])
+    parents = read_parents(samples, ids, [*carried, *texts], stored=True)
     tasks = (Task(tuple(keys_of(run, plan, parent, 1)), parent) for parent in parents)
     create_samples(run.dataset, tasks, worker, total=len(ids), num_workers=num_workers)
     if worker.enlarged:

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 WRITE_EVERY_SAMPLES = 50
 WRITE_EVERY_SECONDS = 2.0
 
-EMBEDDED = "DynamicEmbeddedDocument"
-
 
 class Writer:
     """Adds samples in bulk.
@@ -80,7 +78,7 @@ class Writer:
         }  # fmt: skip
         self._waiting.append({
             "filepath": arrival.filepath, "tags": list(self._tags), "metadata": {"_cls": "ImageMetadata", **metadata},
-            "source": {"_cls": EMBEDDED, **{name: value for name, value in provenance.items() if value is not None}},
+            "source": fields.stored(provenance),
             **self._weak_labels(finding),
         })  # fmt: skip
         self.hashes.add(arrival.sha256)
@@ -115,5 +113,4 @@ class Writer:
         if not labels:
             return {}
         notes = {path.removeprefix("authors."): note for path, note in authors_of(labels).items()}
-        stored = {path: label.to_dict() if hasattr(label, "to_dict") else label for path, label in labels.items()}
-        return {**stored, "authors": {"_cls": EMBEDDED, **notes}}
+        return {**labels, "authors": fields.stored(notes)}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import fields
 from ..authorship import authors_of, declare_authors, written_by_people
-from ..samples import PAGE, dataset_of, pages, set_fields
+from ..samples import PAGE, Documents, dataset_of, pages, set_fields
 from ..stage import Run, current_run, fingerprint
 from .worker import Item, NewSample, Outcome, Task, Worker
 
@@ -126,11 +126,14 @@ def create_samples(
     if "lineage.key" not in dataset.list_indexes():
         dataset.create_index("lineage.key")
     added: list[NewSample] = []
+    documents = Documents(dataset)
     written = time.monotonic()
 
     def write() -> None:
         nonlocal written
-        _add(dataset, added, run)
+        fields.declare(dataset, *{path: None for new in added for path in new.fields if path in fields.FIELDS})
+        documents.add(_stored(new, run) for new in added)
+        run.created(len(added))
         added.clear()
         written = time.monotonic()
 
@@ -218,22 +221,14 @@ def _unmade(dataset: fo.Dataset, tasks: Iterable[Task], run: Run, bar: Any) -> I
                 bar.update()
 
 
-def _add(dataset: fo.Dataset, added: list[NewSample], run: Run) -> None:
-    import fiftyone as fo
-
-    if not added:
-        return
-    samples = []
-    for new in added:
-        lineage = {"stage": run.stage.name, **new.fields.get("lineage", {}), "key": new.key}
-        values = {
-            path: fields.document(value) if path in fields.FIELDS and fields.FIELDS[path].type == "document" else value
-            for path, value in {**new.fields, "lineage": lineage}.items()
-        }
-        fields.declare(dataset, *(path for path in values if path in fields.FIELDS))
-        samples.append(fo.Sample(filepath=new.filepath, tags=new.tags, **values))
-    dataset.add_samples(samples, progress=False)
-    run.created(len(samples))
+def _stored(new: NewSample, run: Run) -> dict[str, Any]:
+    """A sample as it is stored."""
+    lineage = {"stage": run.stage.name, **new.fields.get("lineage", {}), "key": new.key}
+    values = {
+        path: fields.stored(value) if path in fields.FIELDS and fields.FIELDS[path].type == "document" else value
+        for path, value in {**new.fields, "lineage": lineage}.items()
+    }
+    return {"filepath": new.filepath, "tags": list(new.tags), **values}
 
 
 def batched(things: Iterable[Any], size: int) -> Iterator[list[Any]]:

@@ -323,17 +323,18 @@ def test_killing_it_in_the_middle_and_going_on_gives_the_same_dataset(sources: A
             import os, signal
             import fiftyone as fo
             import fiftyone_idsynth as ids
-            from fiftyone_idsynth import engine
+            from fiftyone_idsynth.samples import Documents
 
-            add, calls = engine._add, []
+            add, calls = Documents.add, []
 
-            def add_and_die(dataset, added, run):
-                add(dataset, added, run)
-                calls.append(len(added))
+            def add_and_die(self, documents):
+                documents = list(documents)
+                add(self, documents)
+                calls.append(len(documents))
                 if sum(calls) >= 100:
                     os.kill(os.getpid(), signal.SIGKILL)
 
-            engine._add = add_and_die
+            Documents.add = add_and_die
             d = fo.load_dataset({sources.name!r})
             views = [d.match_tags(t) for t in ("object", "background", "distractor")]
             ids.compose(d, views[0], views[1], distractors=views[2], label_field="kind", count=35, image_format="png",

@@ -17,7 +17,7 @@ from fiftyone_idsynth.augmentation.pipelines import Pipeline
 from fiftyone_idsynth.augmentation.proportions import window
 from fiftyone_idsynth.carrying import relative_box
 from fiftyone_idsynth.errors import RefusedImage
-from fiftyone_idsynth.label_parts import TOLERANCE_PIXELS
+from fiftyone_idsynth.label_parts import TOLERANCE_PIXELS, as_label
 from fiftyone_idsynth.media import MediaStore
 from fiftyone_idsynth.outlines import area_of, clipped_line, clipped_polygon, dense, ellipse_in
 from fiftyone_idsynth.warping import KeepRule, Load, Placement, Tally
@@ -49,7 +49,8 @@ def labels() -> dict[str, Any]:
 
 def unload(load: Load, points: np.ndarray, maps: Any, size: tuple[int, int], rule: KeepRule | None = None) -> Any:
     rule = rule or KeepRule(0, 0)
-    return load.unload(points, maps, size, rule, parent="p", store=MediaStore(""), tally=Tally())
+    made = load.unload(points, maps, size, rule, parent="p", store=MediaStore(""), tally=Tally())
+    return {name: label and as_label(label) for name, label in made.items()}
 
 
 def drawn(label: Any, size: tuple[int, int]) -> np.ndarray:
@@ -134,6 +135,8 @@ def test_masks_in_files_stay_in_files(tmp_path: Path) -> None:
     load = Load({"box": box}, (W, H))
     points, maps = Placement((W, H), (100, 80))(load.points, load.maps)
     new = load.unload(points, maps, (100, 80), KeepRule(), parent="", store=store, tally=Tally())["box"]
+    assert new is not None
+    new = as_label(new)
     assert new.mask is None
     assert new.mask_path != path
     np.testing.assert_array_equal(drawn(new, (100, 80)), drawn(box, (W, H))[:80, :100])

@@ -30,6 +30,9 @@ class HiddenSetTooSmall(UsageError):
         self.needed = needed
         super().__init__(message)
 
+    def __reduce__(self) -> tuple[type[HiddenSetTooSmall], tuple[str, int]]:
+        return type(self), (str(self), self.needed)
+
 
 @dataclass(frozen=True)
 class Settings:
