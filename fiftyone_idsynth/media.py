@@ -397,17 +397,31 @@ def encode_image(pixels: np.ndarray, ext: str = ".png", quality: int = 95) -> by
     """Encodes pixels as the content of an image file without metadata; see :meth:`MediaStore.write_image`."""
     from PIL import Image as pil
 
+    if ext in (".jpg", ".jpeg"):
+        return _encode_jpeg(pixels, quality)
     buffer = io.BytesIO()
     image = pil.fromarray(pixels)
-    if ext in (".jpg", ".jpeg"):
-        image.save(buffer, "JPEG", quality=quality, subsampling=0 if quality >= 90 else 2)
-    elif ext == ".png":
+    if ext == ".png":
         image.save(buffer, "PNG", compress_level=4)
     elif ext == ".webp":
         image.save(buffer, "WEBP", lossless=True)
     else:
         raise StorageError(f"images are written as .png, .jpg or .webp, not {ext!r}")
     return buffer.getvalue()
+
+
+def _encode_jpeg(pixels: np.ndarray, quality: int) -> bytes:
+    """A JPEG file, with OpenCV: the same as Pillow writes, which however keeps all other threads waiting."""
+    import cv2
+
+    if pixels.ndim == 3 and pixels.shape[2] != 3:
+        raise StorageError(f"a picture with {pixels.shape[2]} channels cannot be a JPEG file: write it as .png")
+    whole = quality >= 90
+    sampling = cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444 if whole else cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420
+    ordered = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling]
+    _, data = cv2.imencode(".jpg", ordered, options)
+    return data.tobytes()
 
 
 def clean_copy(path: str | os.PathLike[str]) -> tuple[bytes, str]:

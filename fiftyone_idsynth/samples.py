@@ -170,11 +170,9 @@ class Documents:
             documents: for each one ``filepath``, ``tags``, ``metadata`` and the values of fields: plain ones, FiftyOne
                 labels, or embedded documents and labels as dictionaries with their ``_cls``; ``None`` is left out
         """
-        from fiftyone.core.odm import serialize_value
-
         waiting: list[dict[str, Any]] = []
         for document in documents:
-            plain = {name: serialize_value(value) for name, value in document.items() if value is not None}
+            plain = {name: _plain(value) for name, value in document.items() if value is not None}
             shape = frozenset((name, _class_of(value)) for name, value in plain.items())
             if shape not in self._shapes:
                 self._write(waiting)
@@ -204,6 +202,23 @@ class Documents:
             self._dataset._sample_collection.insert_many(
                 [{**common, **document, "_rand": random.random()} for document in documents]
             )
+
+
+def _plain(value: Any) -> Any:
+    """A value as FiftyOne stores it; what is plain already, as most is, is passed on at once."""
+    kind = type(value)
+    if kind in _PLAIN:
+        return value
+    if kind is dict:
+        return {name: _plain(one) for name, one in value.items()}
+    if kind is list:
+        return [_plain(one) for one in value]
+    from fiftyone.core.odm import serialize_value
+
+    return serialize_value(value)
+
+
+_PLAIN = {str, int, float, bool, bytes, datetime, type(None)}
 
 
 def _class_of(value: Any) -> str:

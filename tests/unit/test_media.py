@@ -13,7 +13,15 @@ import pytest
 from PIL import Image
 
 from fiftyone_idsynth.errors import RefusedImage, StorageError
-from fiftyone_idsynth.media import MediaStore, clean_copy, decode_image, probe_image, read_image, write_atomically
+from fiftyone_idsynth.media import (
+    MediaStore,
+    clean_copy,
+    decode_image,
+    encode_image,
+    probe_image,
+    read_image,
+    write_atomically,
+)
 
 
 def scene(width: int = 64, height: int = 48) -> np.ndarray:
@@ -181,3 +189,20 @@ def test_encoding_is_deterministic() -> None:
     for ext in (".png", ".jpg", ".webp"):
         assert encode_image(scene(), ext) == encode_image(scene(), ext)
     assert Image.open(io.BytesIO(encode_image(scene(), ".jpg"))).getexif() == {}
+
+
+@pytest.mark.parametrize("quality", [95, 80])
+def test_jpeg_files_are_those_that_pillow_writes(quality: int) -> None:
+    rng = np.random.default_rng(0)
+    colour = rng.integers(0, 256, (40, 60, 3), np.uint8)
+    for pixels in (colour, colour[..., 0].copy()):
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "JPEG", quality=quality, subsampling=0 if quality == 95 else 2)
+        ours, theirs = Image.open(io.BytesIO(encode_image(pixels, ".jpg", quality))), Image.open(buffer)
+        assert ours.quantization == theirs.quantization  # type: ignore[attr-defined]
+        np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs))
+
+
+def test_what_has_transparency_is_no_jpeg_file() -> None:
+    with pytest.raises(StorageError, match=r"4 channels.*\.png"):
+        encode_image(np.zeros((4, 4, 4), np.uint8), ".jpg")
