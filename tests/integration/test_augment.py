@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -318,3 +322,41 @@ def test_the_app_shows_the_preview(discs: Any) -> None:
     assert decode_image(content).pixels.shape == (3 * 320, 5 * 320, 3)
     assert "images to make: 3" in shown["report"]
     assert discs.count() == 3
+
+
+def test_killing_it_in_the_middle_and_going_on_gives_the_same_variants(discs: Any, tmp_path: Path) -> None:
+    """The process is killed with SIGKILL after some samples were written; the next run makes the rest, and no more."""
+    script = tmp_path / "run.py"
+    script.write_text(
+        textwrap.dedent(f"""
+        import os, signal
+        import fiftyone as fo
+        import fiftyone_idsynth as ids
+        from fiftyone_idsynth.samples import Documents
+
+        add = Documents.add
+
+        def add_and_die(self, documents):
+            add(self, documents)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        Documents.add = add_and_die
+        ids.augment(fo.load_dataset({discs.name!r}), variants=60, progress=False)
+    """)
+    )
+    host, port = fo.core.odm.get_db_conn().client.address
+    killed = subprocess.run(
+        [sys.executable, script], timeout=120, capture_output=True, text=True, check=False,
+        env={**os.environ, "FIFTYONE_DATABASE_URI": f"mongodb://{host}:{port}",
+             "PYTHONPATH": str(Path(__file__).parents[2])},
+    )  # fmt: skip
+    assert killed.returncode == -9, killed.stderr
+    discs.reload()
+    left = discs.match_tags("augmented").count()
+    assert 0 < left < 180
+    report = ids.augment(discs, variants=60, progress=False)
+    assert (report.created, report.skipped) == (180 - left, left)
+    made = discs.match_tags("augmented")
+    assert len(set(made.values("lineage.key"))) == len(made) == 180
+    one = made.skip(left).first()
+    np.testing.assert_array_equal(replay(discs, one.id), read_image(one.filepath).pixels)
