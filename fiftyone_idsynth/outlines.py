@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 
 import numpy as np
@@ -26,10 +27,17 @@ def ellipse_in(left: float, top: float, right: float, bottom: float, count: int 
     Turned, the box round the ellipse is nearer to the box round most objects than that round the corners, which are
     mostly empty (:func:`albumentations.BboxParams` calls this ``rotate_method="ellipse"``).
     """
+    ellipse: np.ndarray = _circle(count) * (right - left, bottom - top) + (left, top)
+    return ellipse
+
+
+@functools.cache
+def _circle(count: int) -> np.ndarray:
+    """Points on the circle that touches the sides of the unit square."""
     angle = np.arange(count) * (2 * np.pi / count)
     unit = np.stack([np.cos(angle), np.sin(angle)], axis=1)
     unit[np.abs(unit) < 1e-12] = 0
-    return (1 + unit) / 2 * (right - left, bottom - top) + (left, top)
+    return (1 + unit) / 2
 
 
 def dense(ring: np.ndarray, step: float, closed: bool) -> np.ndarray:
