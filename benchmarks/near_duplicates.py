@@ -35,7 +35,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from fiftyone_idsynth.curation.hashing import dhash, hamming, near_pairs
+from fiftyone_idsynth.measures.hashing import dhash, hamming, near_pairs
 from fiftyone_idsynth.media import read_image
 
 METHODS = {"idsynth": "fiftyone-idsynth", "faiss": "faiss-cpu", "imagededup": "imagededup"}

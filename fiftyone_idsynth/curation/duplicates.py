@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import fiftyone as fo
     from fiftyone.core.collections import SampleCollection
 
+    from ..measures.hashing import Indices
     from .grouping import Agrees, Groups
-    from .hashing import Indices
 
 STAGE = "deduplicate"
 REASONS = ("exact_duplicate", "near_duplicate")
@@ -113,8 +113,8 @@ class HashWorker(Worker):
         return [self._hash(item.filepath) for item in items]
 
     def _hash(self, path: str) -> dict[str, str | None] | RefusedImage:
+        from ..measures.hashing import dhash, phash, to_hex
         from .grouping import is_plain, plain_thumbnail
-        from .hashing import dhash, phash, to_hex
 
         try:
             data = media.read_bytes(path)
@@ -158,7 +158,7 @@ class _Table:
     """What is known of the samples, best image first."""
 
     def __init__(self, view: SampleCollection):
-        from .hashing import from_hex
+        from ..measures.hashing import from_hex
 
         known = [name for name in _COLUMNS if view.has_field(name)]
         columns = dict.fromkeys(_COLUMNS, [None] * view.count()) | dict(zip(known, view.values(known), strict=True))
@@ -176,8 +176,8 @@ class _Table:
 
     def group(self, *, threshold: int | None, exact: bool, confirm: str) -> Groups:
         """Groups the samples; see :func:`fiftyone_idsynth.curation.grouping.star_groups`."""
+        from ..measures.hashing import from_hex
         from .grouping import SecondLook, star_groups
-        from .hashing import from_hex
         from .kinship import SpareRelatives
 
         contents = self["source.sha256"] if exact else [None] * len(self["id"])

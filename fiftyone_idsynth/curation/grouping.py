@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .hashing import Hashes, Indices, hamming, near_pairs
+from ..measures.hashing import Hashes, Indices, hamming, near_pairs
 
 PHASH_RADIUS = 10
 """Two images are confirmed as near-duplicates if their pHashes differ in at most this many bits."""

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ..measures.hashing import Indices
 from .grouping import Agrees
-from .hashing import Indices
 
 
 class SpareRelatives:

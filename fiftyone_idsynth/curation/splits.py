@@ -229,7 +229,7 @@ class _Family:
 
     def _join_similar(self, component: list[int]) -> list[int]:
         """Joins groups that hold similar images, unless they are bound to different splits."""
-        from .hashing import from_hex, near_pairs
+        from ..measures.hashing import from_hex, near_pairs
 
         hashes, plain = self._columns["dhash"], self._columns["plain_thumbnail"]
         rows = [row for row, text in enumerate(hashes) if text and not plain[row]]

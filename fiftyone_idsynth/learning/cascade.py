@@ -164,8 +164,8 @@ def _usable(view: Any) -> Any:
 
 
 def _embed(run: Run, ids: Any, name: str) -> np.ndarray:
+    from ..embeddings import Embeddings
     from .cascading.classifiers import scaled
-    from .embeddings import Embeddings
 
     return scaled(Embeddings(run.dataset, name).of(ids))
 

@@ -150,8 +150,8 @@ def _predict_linear(
     samples: SampleCollection, found: Found, label_field: str, threshold: float, embeddings_field: str | None
 ) -> tuple[dict[str, Any], Sequence[str]]:
     """Labels samples by their embeddings; returns what was found, and the classes of the model."""
+    from ..embeddings import Embeddings
     from ..samples import pages
-    from .embeddings import Embeddings
     from .training.linear import load_linear
     from .training.linear_labels import write_classes
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 
 from .. import fields
+from ..embeddings import Embeddings, EmbedWorker, check_field
 from ..errors import FieldError, ParameterError
 from ..fields import Field
 from ..modelling import AllowPickle, Device, DType, ModelBatch, Offline, Revision
@@ -26,7 +27,6 @@ from ..stage import (
 )
 from .acquisition import BY_EMBEDDINGS, BY_SHARES, BY_UNCERTAINTY, PEERS, Pool, choose, strategies
 from .candidates import LABELLED_TAG, Candidates, find_candidates, find_labelled, labelled_classes
-from .embeddings import Embeddings, EmbedWorker, check_field
 from .predictions import INNER, NOTHING, Predictions, read_predictions, read_shares
 
 if TYPE_CHECKING:

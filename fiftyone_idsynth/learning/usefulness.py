@@ -170,7 +170,7 @@ def _linear(
     found: Answered, tests: Answered, inside: set[str], classes: Sequence[str], answers: str, field: str, penalty: float
 ) -> _Comparison:
     """Fits the linear model both ways."""
-    from .embeddings import Embeddings
+    from ..embeddings import Embeddings
     from .training.linear import fit_linear
     from .training.linear_course import check_classes
     from .training.targets import Targets

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fiftyone_idsynth.curation import grouping, hashing
+from fiftyone_idsynth.curation import grouping
+from fiftyone_idsynth.measures import hashing
 from fiftyone_idsynth.media import decode_image
 
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...embeddings import Embeddings
 from ...errors import FieldError, ParameterError
 from ...stage import Run
 from ...training_folder import TrainingFolder
-from ..embeddings import Embeddings
 from .answers import Answered
 from .linear import LinearModel, fit_linear
 from .metrics import class_metrics

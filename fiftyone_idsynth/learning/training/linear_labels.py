@@ -20,7 +20,7 @@ from ...stage import Run
 if TYPE_CHECKING:
     import fiftyone as fo
 
-    from ..embeddings import Embeddings
+    from ...embeddings import Embeddings
     from .linear import LinearModel
 
 

@@ -91,7 +91,7 @@ def find_source(
         )  # fmt: skip
     dataset = dataset_of(samples)
     if model is not None:
-        from ...learning.embeddings import EmbedWorker
+        from ...embeddings import EmbedWorker
 
         name = field or DEFAULT_FIELD
         return _made(samples, EmbedWorker(model, options, name, batch_size), name, model, canonical=False)
@@ -115,7 +115,7 @@ def find_source(
 
 
 def _made(samples: SampleCollection, worker: Any, field: str, name: str, canonical: bool) -> Source:
-    from ...learning.embeddings import check_field
+    from ...embeddings import check_field
 
     if not field.isidentifier():
         raise ParameterError("embeddings_field", field, "give the name of a field: letters, digits and _")
@@ -168,7 +168,7 @@ def check_same(source: Source, samples: SampleCollection, reference: SampleColle
     if dataset_of(samples) is dataset_of(reference):
         return
     if source.worker is not None:
-        from ...learning.embeddings import check_field
+        from ...embeddings import check_field
 
         check_field(dataset_of(reference), source.field, source.worker.about)
         return
@@ -192,7 +192,7 @@ def read_side(
     Raises:
         FieldError: no image has one
     """
-    from ...learning.embeddings import Embeddings
+    from ...embeddings import Embeddings
 
     dataset = dataset_of(view)
     table = Embeddings(

@@ -106,7 +106,7 @@ def near_across(
     """
     from ...curation.duplicates import SURE_DISTANCE
     from ...curation.grouping import SecondLook
-    from ...curation.hashing import hamming, near_pairs
+    from ...measures.hashing import hamming, near_pairs
 
     leaks = np.zeros((len(member), splits), bool)
     pairs: list[tuple[int, int]] = []
@@ -165,8 +165,8 @@ def read_hashes(samples: SampleCollection, num_workers: int | None = None) -> tu
         the hashes, and (file, why) for those that cannot be read
     """
     from ...curation.duplicates import HashWorker
-    from ...curation.hashing import from_hex
     from ...engine import Item, batched, process
+    from ...measures.hashing import from_hex
     from ...stage import current_run
 
     names = ("dhash", "phash", "plain_thumbnail")

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..engine.worker import Item
-from ..errors import FieldError, ParameterError
-from ..modelling import ModelWorker
-from ..samples import pages
-from ..stage import current_run
+from .engine.worker import Item
+from .errors import FieldError, ParameterError
+from .modelling import ModelWorker
+from .samples import pages
+from .stage import current_run
 
 if TYPE_CHECKING:
     import fiftyone as fo
 
-    from ..models.options import Options
+    from .models.options import Options
 
 IN_MEMORY = 2**28
 """Bytes of embeddings that are held in memory; more lie in a temporary file."""
@@ -97,7 +97,7 @@ class Embeddings:
     def _compute(self, ids: Sequence[str]) -> None:
         import fiftyone as fo
 
-        from ..engine import update_samples
+        from .engine import update_samples
 
         ids = [sample_id for sample_id in ids if sample_id not in self._computed]
         if not ids:
@@ -114,8 +114,8 @@ class Embeddings:
 
     def _forget(self, ids: Sequence[str]) -> None:
         """Lets embeddings be computed again that were deleted."""
-        from .. import fields
-        from ..samples import set_fields
+        from . import fields
+        from .samples import set_fields
 
         done = f"stages.{current_run().stage.name}"
         fields.declare(self._dataset, done)
@@ -135,7 +135,7 @@ class EmbedWorker(ModelWorker):
     """
 
     def __init__(self, model: str, options: Options, field: str, batch_size: int):
-        from ..models.roles import Matcher
+        from .models.roles import Matcher
 
         self._field = field
         super().__init__(Matcher, model, options, [field], batch_size)
