@@ -79,10 +79,10 @@ def mend(
     """Repairs a picture.
 
     Each defect that is past its threshold is repaired at the strength that the measure asks for. The picture is
-    measured again after each repair, which is kept only if the score rose and the picture is still faithful to the one
-    that it was made from. Where another defect keeps the score at 0, the sum of how far all measures are from good
-    decides instead. After each repair that was kept the search begins anew, since it can show what was hidden, as the
-    noise of a dark picture is; none is made twice.
+    measured again after each repair, which is kept only if the score rose, the picture is still faithful to the one
+    that it was made from, and what was taken away looks like the defect. Where another defect keeps the score at 0,
+    the sum of how far all measures are from good decides instead. After each repair that was kept the search begins
+    anew, since it can show what was hidden, as the noise of a dark picture is; none is made twice.
 
     Args:
         pixels: uint8 RGB array
@@ -108,7 +108,11 @@ def mend(
         tried = REMEDIES[name].apply(pixels, **params)
         now = measure(tried)
         now_verdict, now_faithful = judge(now, standard), fidelity(original, tried)
-        keep = now_faithful >= min_fidelity and _better(now, now_verdict, values, verdict, standard)
+        keep = (
+            now_faithful >= min_fidelity
+            and _better(now, now_verdict, values, verdict, standard)
+            and REMEDIES[name].accept(pixels, tried)
+        )
         steps.append(Step(name, params, now_verdict.score or 0.0, round(now_faithful, 5), keep))
         if keep:
             pixels, values, verdict, faithful, tables = tried, now, now_verdict, now_faithful, None

@@ -49,6 +49,8 @@ class Remedy:
         prescribe: how strong it has to be: keyword parameters of ``apply``; ``None`` if it would not help
         apply: ``apply(pixels, **parameters)`` repairs
         instead_of: repairs after which it is not made any more
+        accept: ``accept(before, after)`` finds out whether it took away the defect and nothing else, where that can be
+            seen
     """
 
     help: str
@@ -56,6 +58,7 @@ class Remedy:
     prescribe: Callable[[Findings], Params | None]
     apply: Callable[..., np.ndarray]
     instead_of: tuple[str, ...] = ()
+    accept: Callable[[np.ndarray, np.ndarray], bool] = lambda before, after: True
 
 
 def _impulses(found: Findings) -> Params:
@@ -169,7 +172,7 @@ REMEDIES: dict[str, Remedy] = {
     ),
     "denoise": Remedy(
         "thresholded cosine coefficients against noise", ("noise",),
-        lambda found: {"sigma": round(found["noise"], 3)}, noise.denoise,
+        lambda found: {"sigma": round(found["noise"], 3)}, noise.denoise, accept=noise.only_noise,
     ),
     "white_balance": Remedy(
         "white balance (grey-world family) against colour casts", ("color_cast",), _cast, tone.balance

@@ -200,3 +200,12 @@ def test_fidelity_sees_structure_and_not_brightness_or_fine_noise(photo: np.ndar
     assert fidelity(photo, photo[:, ::-1]) < 0.3
     assert fidelity(photo, cv2.GaussianBlur(photo, (0, 0), 20)) < 0.75
     assert fidelity(photo[:1, :1], photo[:1, :1]) == pytest.approx(1)
+
+
+def test_what_is_taken_away_must_look_like_noise() -> None:
+    """Noise is the same everywhere, texture is little in most places and much in some."""
+    rng = np.random.default_rng(0)
+    plain = np.full((80, 100, 3), 128.0)
+    even, uneven = rng.normal(0, 10, (80, 100, 1)), rng.laplace(0, 7, (80, 100, 1))
+    assert noise.only_noise((plain + even).astype(np.uint8), plain.astype(np.uint8))
+    assert not noise.only_noise((plain + uneven).astype(np.uint8), plain.astype(np.uint8))
