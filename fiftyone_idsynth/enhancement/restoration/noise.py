@@ -13,7 +13,7 @@ THRESHOLD = 2.7
 PIXELS_AT_ONCE = 2**18
 """Bounds the memory: each pixel takes part in 64 blocks, and takes about 1 kB on the way."""
 
-HEAVY = 4.0
+HEAVY = 5.0
 """Kurtosis from which what was taken away is fine texture rather than noise: Gaussian noise has 3."""
 
 _COLORS = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]], np.float32)
