@@ -164,9 +164,12 @@ class HostileServer:
         self.port = self._listen(self._serve)
         self.private_port = self._listen(self._serve)
         self.tls_port = self._listen(self._serve_tls)
+        # A port that is taken and not listened on, so that no other program gets it.
+        self._closed = socket.socket()
+        self._closed.bind(("127.0.0.1", 0))
         self._ports = {
             "tls": self.tls_port, "private": self.private_port, "garbage": self._listen(self._serve_garbage),
-            "silent": self._listen(self._serve_nothing), "closed": _closed_port(),
+            "silent": self._listen(self._serve_nothing), "closed": self._closed.getsockname()[1],
         }  # fmt: skip
         self._own = {name: self._listen(self._serve) for name, case in CASES.items() if case.own}
         self.certificate = Path(self._folder.name, "certificate.pem")
@@ -234,6 +237,7 @@ class HostileServer:
         for key in list(self._selector.get_map().values()):
             key.fileobj.close()  # type: ignore[union-attr]
         self._selector.close()
+        self._closed.close()
         with self._lock:
             threads = list(self._threads)
             for sock in self._open:
@@ -326,8 +330,3 @@ def _parsed(head: bytes, connection: int, port: int) -> Request:
     method, path, _ = first.split(" ", 2)
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     return Request(path, time.monotonic(), headers, connection, port, method)
-
-
-def _closed_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        return int(closed.getsockname()[1])

@@ -215,11 +215,11 @@ def test_a_hidden_set_that_is_too_small_is_refused_with_the_number_needed(digits
 
 
 def test_one_class_against_all_others(digits: Any) -> None:
-    wishes = {**WISHES, "classes": ("1",), "other": "no", "recall": 0.85, "precision": 0.85, "hidden": 300}
-    report = ids.cascade(digits, oracle_field="truth", oracle_error=0.03, label_field="one", **wishes)
+    wishes = {**WISHES, "classes": ("1",), "other": "no", "recall": 0.8, "precision": 0.8, "hidden": 300, "seed": 2}
+    report = ids.cascade(digits, oracle_field="truth", label_field="one", **wishes)
     assert set(labels(digits, "one").values()) == {"1", "no", None}
-    assert report.outputs["measured with the oracle"]["recall"] >= 0.85
-    assert report.outputs["measured with the oracle"]["precision"] >= 0.85
+    assert report.outputs["measured with the oracle"]["recall"] >= 0.8
+    assert report.outputs["measured with the oracle"]["precision"] >= 0.8
 
 
 @pytest.mark.parametrize(
