@@ -9,10 +9,10 @@ cascade is the one of the stage (``fiftyone_idsynth.learning.cascading``), witho
 "kept" is the share of runs in which the images that were labelled automatically have at least the promised precision
 and recall, by their true classes; it is to be at least the confidence asked for, 95 %. "labelled" are runs that
 labelled anything at all: one that labels nothing, or says that the hidden set is too small ("refused"), breaks no
-promise. "gained" is the share of the images (without
-hidden ones and control questions) that people did not have to label. "answers" are all that people gave, each of two
-or more people per image, with hidden images, control questions and what was asked again, and "per label gained" is
-their number divided by the automatic labels; labelling everything by two people costs 2 per label.
+promise. "gained" is the share of the images (without hidden ones and control questions) that people did not have to
+label. "answers" are all that people gave, each of two or more people per image, with hidden images, control questions
+and what was asked again, and "per label gained" is their number divided by the automatic labels; labelling everything
+by two people costs 2 per label.
 
 The naive rule, as LSUN's cascade is mostly built: in each round the lowest threshold at which the whole hidden set,
 whatever was labelled before, shows the promised precision and recall, as they are counted.

@@ -414,14 +414,24 @@ def _encode_jpeg(pixels: np.ndarray, quality: int) -> bytes:
     """A JPEG file, with OpenCV: the same as Pillow writes, which however keeps all other threads waiting."""
     import cv2
 
+    if max(pixels.shape[:2]) > _LONGEST_JPEG_SIDE:
+        size = f"{pixels.shape[1]} x {pixels.shape[0]}"
+        raise StorageError(
+            f"{size} pixels: no side of a JPEG file may have more than {_LONGEST_JPEG_SIDE}: write it as .png"
+        )
     if pixels.ndim == 3 and pixels.shape[2] != 3:
         raise StorageError(f"a picture with {pixels.shape[2]} channels cannot be a JPEG file: write it as .png")
-    whole = quality >= 90
-    sampling = cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444 if whole else cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420
+    sampling = cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444 if quality >= 90 else cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420
     ordered = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
     options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling]
-    _, data = cv2.imencode(".jpg", ordered, options)
+    done, data = cv2.imencode(".jpg", ordered, options)
+    if not done:
+        raise StorageError(f"OpenCV cannot write a picture of {pixels.shape[1]} x {pixels.shape[0]} pixels as JPEG")
     return data.tobytes()
+
+
+_LONGEST_JPEG_SIDE = 65500
+"""Pixels; the limit of libjpeg."""
 
 
 def clean_copy(path: str | os.PathLike[str]) -> tuple[bytes, str]:

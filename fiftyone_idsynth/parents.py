@@ -97,8 +97,7 @@ def read_parents(
         samples: a dataset or view
         ids: the samples
         paths: the fields
-        stored (False): whether the values are wanted as they are stored, labels as dictionaries; making FiftyOne's
-            objects of ten boxes takes 5 ms
+        stored (False): whether the values are wanted as they are stored, labels as dictionaries
     """
     dataset = dataset_of(samples)
     noted = [path for path in paths if dataset.has_field(f"authors.{path}")]

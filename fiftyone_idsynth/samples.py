@@ -151,8 +151,8 @@ class Documents:
     """Adds many samples, given as they are stored.
 
     The first of each shape, which is the classes of its values, is added by FiftyOne, which checks it and makes its
-    fields; the others are written beside it. Making and checking samples as objects takes longer than decoding,
-    changing and encoding their pictures: 10 ms of Python's time each with ten boxes.
+    fields; the others are written beside it, since making and checking each as an object can take longer than decoding,
+    changing and encoding its picture.
 
     Args:
         dataset: the dataset

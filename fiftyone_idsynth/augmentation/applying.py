@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import ParameterError, RefusedImage
 from ..label_parts import Stored
 from ..media import MediaStore
-from ..warping import KeepRule, Load, Tally
+from ..warping import KeepRule, Load, Tally, objects_in
 from .pipelines import Pipeline
 
 _TRIES = 2
@@ -157,8 +157,6 @@ def _discs(size: tuple[int, int]) -> dict[str, Any]:
 
 def lost(load: Load, labels: Mapping[str, Stored | None]) -> bool:
     """Whether a picture had objects and a new one shows none of them."""
-    from ..warping import objects_in
-
     return load.objects > 0 and not any(True for one in objects_in(labels) if one["_cls"] in _OBJECTS)
 
 

@@ -50,7 +50,7 @@ def bend(points: np.ndarray, map_x: np.ndarray, map_y: np.ndarray) -> np.ndarray
 
 
 @functools.cache
-def exact(kind: type) -> type:
+def with_exact_points(kind: type) -> type:
     """A transform of albumentations that moves points exactly and fast, if it is one that bends pictures.
 
     Where the picture is folded over, points are moved in the library's way.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ParameterError, UsageError, suggestion
-from .bending import exact
+from .bending import with_exact_points
 from .catalogue import TRANSFORMS, Spec
 
 _COMPOSITIONS = ("Compose", "OneOf", "OneOrOther", "RandomOrder", "Sequential", "SomeOf")
@@ -233,7 +233,7 @@ def _made(one: Mapping[str, Mapping[str, Any]]) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return exact(kind)(**arguments)
+            return with_exact_points(kind)(**arguments)
     except (ValueError, TypeError) as error:
         shown = "; ".join(line.strip() for line in str(error).splitlines()[1:4] if "errors.pydantic" not in line)
         shown = shown or str(error)

